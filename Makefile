@@ -1,0 +1,26 @@
+# Two commands do everything on a machine with Python and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS = -c constraints.txt
+
+.PHONY: demo test
+
+demo: $(VENV)/demo
+	$(VENV)/bin/python -m pcodec.eval.demo tests/speech.flac demo
+
+test: $(VENV)/test
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo: pyproject.toml constraints.txt $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet $(CONSTRAINTS) -e '.[eval]'
+	touch $@
+
+$(VENV)/test: pyproject.toml constraints.txt $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet $(CONSTRAINTS) -e '.[test]'
+	touch $@

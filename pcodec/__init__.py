@@ -1,0 +1,41 @@
+"""pcodec: a neural speech codec at 7.5 kbit/s that a laptop CPU can run, and train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pcodec.errors import (
+    AudioError,
+    ChecksumError,
+    FormatError,
+    ModelMismatchError,
+    PcodecError,
+    TruncatedError,
+    VersionError,
+)
+
+if TYPE_CHECKING:
+    from pcodec.codec import Codec, decode, encode, load
+
+__all__ = [
+    "AudioError",
+    "ChecksumError",
+    "Codec",
+    "FormatError",
+    "ModelMismatchError",
+    "PcodecError",
+    "TruncatedError",
+    "VersionError",
+    "decode",
+    "encode",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Only what needs torch loads it: `pcodec info` does not.
+    if name in ("Codec", "decode", "encode", "load"):
+        import pcodec.codec
+
+        return getattr(pcodec.codec, name)
+    raise AttributeError(f"module 'pcodec' has no attribute {name!r}")

@@ -1,0 +1,3 @@
+from pcodec.cli import main
+
+main()

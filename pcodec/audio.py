@@ -1,0 +1,222 @@
+"""Audio in and out in blocks: any file that libsndfile reads, pipes, raw PCM, resampling."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pcodec.errors import AudioError
+
+Samples = NDArray[np.float32]
+
+BLOCK_SECONDS = 16.0
+"""What is read at once where nothing asks for less."""
+RAW_FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
+_PIPED = (b"RIFF", b"RF64", b".snd", b"OggS")
+"""Starts of the files that libsndfile reads from a pipe as they come."""
+
+
+class Resampler:
+    """Rate conversion in chunks (soxr, high quality); an exact number of samples in all.
+
+    n samples at ``rate`` become `resampled_length` (n) samples, whatever the chunks.
+    """
+
+    def __init__(self, rate: int, new_rate: int) -> None:
+        self.rate, self.new_rate = rate, new_rate
+        self._soxr = None if rate == new_rate else soxr.ResampleStream(rate, new_rate, 1)
+        self.taken = self.given = 0
+
+    def __call__(self, x: Samples, last: bool = False) -> Samples:
+        """The next samples (n,); ``last`` says that none follow."""
+        self.taken += len(x)
+        y = x if self._soxr is None else self._soxr.resample_chunk(x, last)
+        if last:
+            wanted = resampled_length(self.taken, self.rate, self.new_rate) - self.given
+            y = np.pad(y, (0, max(0, wanted - len(y))))[: max(0, wanted)]
+        self.given += len(y)
+        return y
+
+
+def resampled_length(samples: int, rate: int, new_rate: int) -> int:
+    """Samples at the new rate that cover so many at the old one."""
+    return -(-samples * new_rate // rate)
+
+
+def clean(x: NDArray[Any]) -> tuple[Samples, int]:
+    """Frames (n, channels) -> finite mono samples (n,), and how many were not finite."""
+    x = np.asarray(x, np.float32)
+    bad = ~np.isfinite(x)
+    count = int(bad.sum())
+    if count:
+        x = np.where(bad, np.float32(0), x)
+    mono = x[:, 0] if x.shape[1] == 1 else x.mean(1)
+    # Floating-point files may exceed full scale; far beyond it the codec's floats would too.
+    return np.clip(mono, -4.0, 4.0), count
+
+
+class Reader:
+    """An audio source: `rate` in Hz, `channels`, `frames` (None if unknown), `blocks`.
+
+    Raises AudioError, naming the source, if it cannot be read.
+    """
+
+    def __init__(self, source: Path | BinaryIO, raw: tuple[int, str] | None = None) -> None:
+        """``raw`` is (rate, format) of headerless mono PCM."""
+        self.name = str(source) if isinstance(source, Path) else "standard input"
+        self.not_finite = 0
+        self._file: soundfile.SoundFile | None = None
+        self._raw: BinaryIO | None = None
+        self._spool: Any = None
+        self.frames: int | None = None
+        self.channels = 1
+        try:
+            if raw is not None:
+                self.rate, self.format = raw
+                self._raw = source.open("rb") if isinstance(source, Path) else source
+                return
+            self._file = self._open(source)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self.name}: {error.error_string}") from error
+        except OSError as error:
+            raise AudioError(f"{self.name}: {error.strerror or error}") from error
+        self.rate, self.channels = self._file.samplerate, self._file.channels
+        if self._file.seekable():
+            self.frames = self._file.frames
+
+    def _open(self, source: Path | BinaryIO) -> soundfile.SoundFile:
+        if isinstance(source, Path):
+            if source.is_file():
+                if not source.stat().st_size:
+                    raise AudioError(f"{source}: the file is empty")
+                return soundfile.SoundFile(source)
+            source = source.open("rb")
+        start = b""
+        while len(start) < 4 and (more := source.read(4 - len(start))):
+            start += more
+        if not start:
+            raise AudioError(f"{self.name}: no audio came")
+        if start in _PIPED:
+            return soundfile.SoundFile(_pipe(start, source))
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
+        self._spool.write(start)
+        shutil.copyfileobj(source, self._spool)
+        self._spool.seek(0)
+        return soundfile.SoundFile(self._spool)
+
+    def blocks(self, seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
+        """Mono float32 samples (n,), at most so many seconds at a time."""
+        frames = max(1, round(seconds * self.rate))
+        while True:
+            if self._file is not None:
+                try:
+                    block = self._file.read(frames, "float32", always_2d=True)
+                except soundfile.LibsndfileError as error:
+                    raise AudioError(f"{self.name}: {error.error_string}") from error
+            else:
+                block = self._read_raw(frames)
+            if not len(block):
+                return
+            mono, bad = clean(block)
+            self.not_finite += bad
+            yield mono
+
+    def _read_raw(self, frames: int) -> NDArray[np.float32]:
+        assert self._raw is not None
+        dtype = np.dtype(RAW_FORMATS[self.format])
+        wanted, data = frames * dtype.itemsize, b""
+        while len(data) < wanted and (more := self._raw.read(wanted - len(data))):
+            data += more
+        values = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
+        scale = 1.0 if dtype.kind == "f" else float(1 << (8 * dtype.itemsize - 1))
+        return (values[:, None] / scale).astype(np.float32)
+
+    def close(self) -> None:
+        for resource in (self._file, self._raw, self._spool):
+            if resource is not None:
+                resource.close()
+
+
+def _pipe(start: bytes, source: BinaryIO) -> int:
+    """A descriptor that gives ``start`` and then what comes from a source."""
+    read_end, write_end = os.pipe()
+
+    def pump() -> None:
+        with os.fdopen(write_end, "wb", buffering=0) as out:
+            data: bytes | None = start
+            read = getattr(source, "read1", source.read)
+            try:
+                while data:
+                    out.write(data)
+                    data = read(1 << 16)
+            except OSError:
+                pass  # the reader has gone, or the source has: the end either way
+
+    threading.Thread(target=pump, daemon=True).start()
+    return read_end
+
+
+class Writer:
+    """An audio sink, mono: a file of any type that libsndfile writes, or a stream.
+
+    On a stream that cannot seek, a WAV header of unknown length goes ahead (as ffmpeg's and
+    sox's do); with ``raw``, bare samples.
+    """
+
+    def __init__(
+        self,
+        sink: BinaryIO,
+        rate: int,
+        format: str = "WAV",
+        subtype: str | None = None,
+        raw: str | None = None,
+    ) -> None:
+        self._sink, self._file, self._dtype = sink, None, "<i2"
+        if raw is not None:
+            self._dtype = RAW_FORMATS[raw]
+        elif sink.seekable() or format != "WAV":
+            try:
+                self._file = soundfile.SoundFile(sink, "w", rate, 1, subtype, format=format)
+            except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+                raise AudioError(
+                    f"cannot write {format} {subtype or ''} at {rate} Hz: {error}"
+                ) from error
+        else:
+            if subtype not in (None, "PCM_16"):
+                raise AudioError("a WAV stream to a pipe is 16-bit; use --raw for other formats")
+            sink.write(_wav_header(rate))
+
+    def write(self, x: Samples) -> None:
+        """Samples (n,); beyond full scale they are clipped."""
+        x = np.clip(x, -1.0, 1.0)
+        if self._file is not None:
+            self._file.write(x)
+            return
+        dtype = np.dtype(self._dtype)
+        if dtype.kind == "i":
+            top = (1 << (8 * dtype.itemsize - 1)) - 1
+            x = np.rint(x.astype(np.float64) * top)
+        self._sink.write(x.astype(dtype).tobytes())
+        self._sink.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _wav_header(rate: int) -> bytes:
+    """RIFF header of 16-bit mono PCM of unknown length."""
+    unknown = b"\xff\xff\xff\xff"
+    shape = (1).to_bytes(2, "little") * 2 + rate.to_bytes(4, "little")
+    shape += (2 * rate).to_bytes(4, "little") + b"\x02\x00\x10\x00"
+    return b"RIFF" + unknown + b"WAVEfmt \x10\x00\x00\x00" + shape + b"data" + unknown

@@ -1,0 +1,237 @@
+"""What commands share: options, lists of jobs, safe writing, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+from tqdm import tqdm
+
+from pcodec.audio_formats import AUDIO_SUFFIXES
+from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line
+from pcodec.errors import PcodecError
+
+STREAM = Path("-")
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several option decorators as one."""
+
+    def apply(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+paths_argument = click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
+)
+output_options = options(
+    click.option(
+        "-d",
+        "--output-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Take many inputs; write the outputs here.",
+    ),
+    click.option(
+        "-r", "--recursive", is_flag=True, help="Take folders; mirror their tree under -d."
+    ),
+    click.option("-f", "--force", is_flag=True, help="Replace an existing output."),
+)
+run_options = options(
+    click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`)."),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True
+    ),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+raw_options = options(
+    click.option("--raw", is_flag=True, help="Headerless mono PCM instead of an audio file."),
+    click.option(
+        "--format",
+        "raw_format",
+        type=click.Choice(["s16le", "s32le", "f32le"]),
+        default="s16le",
+        show_default=True,
+        help="Sample format with --raw.",
+    ),
+)
+
+
+def set_up_torch(device: str, threads: int | None) -> str:
+    """Applies --threads; resolves --device auto."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PcodecError("no CUDA device is available")
+    return device
+
+
+def jobs(
+    paths: tuple[Path, ...],
+    output_dir: Path | None,
+    recursive: bool,
+    suffix: str,
+    is_input: Callable[[Path], bool],
+    is_output: Callable[[Path], bool],
+) -> list[tuple[Path, Path]]:
+    """(input, output) of each file to do; raises UsageError before anything is done.
+
+    `is_input` chooses files in a folder; `is_output` keeps an input from being taken for
+    an output.
+    """
+    if output_dir is None:
+        if recursive:
+            raise click.UsageError("-r needs -d DIR")
+        if len(paths) > 2:
+            raise click.UsageError("for more than one input, give -d DIR")
+        source = paths[0]
+        if len(paths) == 2:
+            target = paths[1]
+            regular = target != STREAM and not (target.exists() and not target.is_file())
+            if target.is_dir():
+                raise click.UsageError(f"{target} is a folder; give it with -d")
+            if regular and not is_output(target):
+                raise click.UsageError(
+                    f"{target}: not a name for an output here; for more than one input, give -d DIR"
+                )
+        else:
+            target = STREAM if source == STREAM else source.with_suffix(suffix)
+        return [(source, target)]
+    found = []
+    for path in paths:
+        if path == STREAM:
+            raise click.UsageError("standard input cannot be used with -d")
+        if path.is_dir():
+            if not recursive:
+                raise click.UsageError(f"{path} is a folder; give -r to take what is in it")
+            files = sorted(p for p in path.rglob("*") if p.is_file() and is_input(p))
+            found += [(p, output_dir / p.relative_to(path).with_suffix(suffix)) for p in files]
+        else:
+            found.append((path, output_dir / path.with_suffix(suffix).name))
+    targets: dict[Path, Path] = {}
+    for source, target in found:
+        if target in targets:
+            raise click.UsageError(f"{targets[target]} and {source} would both become {target}")
+        targets[target] = source
+    return found
+
+
+def run_jobs(todo: list[tuple[Path, Path]], many: bool, do: Callable[[Path, Path], bool]) -> int:
+    """Does each job; ``do`` says whether its input was whole. Returns the exit code.
+
+    One job raises its error; among many, a bad file is reported and the rest goes on.
+    """
+    if not many:
+        return 0 if do(*todo[0]) else EXIT_DAMAGED
+    damaged = failed = 0
+    for source, target in todo:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            damaged += not do(source, target)
+        except (PcodecError, OSError) as error:
+            failed += 1
+            click.echo(f"pcodec: {error_line(error)}", err=True)
+    counts = [f"{len(todo) - failed - damaged} ok"]
+    counts += [f"{damaged} damaged"] * bool(damaged) + [f"{failed} failed"] * bool(failed)
+    click.echo(", ".join(counts), err=True)
+    return EXIT_ERROR if failed else EXIT_DAMAGED if damaged else 0
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the name of a file before the text of any error."""
+    name = "standard input" if path == STREAM else str(path)
+    try:
+        yield
+    except PcodecError as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+    except OSError as error:
+        if error.filename or isinstance(error, BrokenPipeError):
+            raise
+        raise PcodecError(f"{name}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[BinaryIO]:
+    """A file, or standard input."""
+    if path == STREAM:
+        yield sys.stdin.buffer
+        return
+    if path.is_dir():
+        raise PcodecError(f"{path}: is a folder")
+    with path.open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when all has been written, or standard output."""
+    if path == STREAM:
+        if sys.stdout.isatty():
+            raise click.UsageError("binary data is not written to a terminal; name an output file")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if path.exists():
+        if source != STREAM and source.exists() and path.samefile(source):
+            raise click.UsageError(f"{path}: input and output are the same file")
+        if not path.is_file():  # a device or a named pipe
+            with path.open("wb") as file:
+                yield file
+            return
+        if not force:
+            raise PcodecError(f"{path}: exists; -f replaces it")
+    try:
+        handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    except OSError as error:
+        raise PcodecError(f"{path}: {error.strerror}") from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file, named(path):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def progress(name: Path, seconds: float | None, quiet: bool) -> Any:
+    """A bar in seconds of audio, on stderr, if that is a terminal."""
+    return tqdm(
+        desc=name.name,
+        total=None if seconds is None else round(seconds, 2),
+        unit="s",
+        disable=quiet or not sys.stderr.isatty(),
+        bar_format="{desc}: {n:.1f}/{total_fmt} s [{elapsed}, {rate_fmt} of audio a second]{bar:20}",
+        leave=False,
+    )
+
+
+def is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def is_pcx(path: Path) -> bool:
+    return path.suffix.lower() == ".pcx"

@@ -1,0 +1,143 @@
+"""``pcodec decode``"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pcodec import models
+from pcodec.audio_formats import AUDIO_SUFFIXES, SUBTYPES
+from pcodec.cli import common
+from pcodec.errors import PcodecError
+
+
+class Time(click.ParamType):
+    """Seconds, mm:ss.s or hh:mm:ss.s"""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+            self.fail(f"{value!r} is not a time such as 12.5 or 1:02.5", param, ctx)
+        seconds = 0.0
+        for part in value.split(":"):
+            seconds = seconds * 60 + float(part)
+        return seconds
+
+
+@click.command()
+@common.paths_argument
+@common.output_options
+@click.option("--start", type=Time(), default=0.0, help="Where to start, in seconds or mm:ss.s.")
+@click.option("--end", type=Time(), help="Where to stop.")
+@click.option("--duration", type=Time(), help="How much to decode.")
+@click.option(
+    "--rate",
+    type=click.IntRange(1000, 768000),
+    help="Sample rate of the output in Hz (default: the source's).",
+)
+@click.option(
+    "--subtype", help="Sample format of the output, such as PCM_24 (default: the file type's)."
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["conceal", "silence", "stop"]),
+    default="conceal",
+    show_default=True,
+    help="What to do where the input is damaged.",
+)
+@click.option(
+    "--vocoder", type=click.Choice(models.VOCODERS), default="spectral", show_default=True
+)
+@common.raw_options
+@common.run_options
+def decode(
+    paths: tuple[Path, ...],
+    output_dir: Path | None,
+    recursive: bool,
+    force: bool,
+    start: float,
+    end: float | None,
+    duration: float | None,
+    rate: int | None,
+    subtype: str | None,
+    on_error: str,
+    vocoder: str,
+    raw: bool,
+    raw_format: str,
+    model: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Decode .pcx into audio: IN [OUT], or many inputs with -d DIR.
+
+    The suffix of OUT chooses the file type (.wav, .flac, .ogg, ...). "-" is standard input or
+    output (as WAV, or bare samples with --raw). A damaged input is decoded all the same, the
+    lost parts are named, and the exit code is 3.
+    """
+    if duration is not None:
+        if end is not None:
+            raise click.UsageError("--end and --duration exclude each other")
+        end = start + duration
+    if end is not None and end < start:
+        raise click.UsageError("--end lies before --start")
+    is_output = (lambda p: not common.is_pcx(p)) if raw else common.is_audio
+    suffix = ".raw" if raw else ".wav"
+    todo = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output)
+    chosen = models.find(model) if model else None
+    codec: Any = None
+
+    def do(source: Path, target: Path) -> bool:
+        nonlocal codec, device
+        with common.open_input(source) as stream, common.named(source):
+            from pcodec.container import Parser
+
+            if codec is None:
+                # Refuse what is no .pcx before the networks are loaded.
+                peek = getattr(stream, "peek", None)
+                if peek is not None:
+                    Parser().feed(peek(1)[:8]) if peek(1) else Parser().close()
+                device = common.set_up_torch(device, threads)
+
+            from pcodec import audio
+            from pcodec.codec import Decoding
+
+            decoding = Decoding(stream, chosen, vocoder, rate, start, end, on_error, device, codec)
+            codec = decoding.codec
+            header = decoding.header
+            total = header.samples / header.sample_rate if header.samples is not None else None
+            with (
+                common.open_output(target, source, force) as out,
+                common.progress(source, total, quiet) as bar,
+            ):
+                kind = AUDIO_SUFFIXES.get(target.suffix.lower(), "WAV")
+                subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
+                writer = audio.Writer(
+                    out, decoding.rate, kind, subtype_, raw_format if raw else None
+                )
+                for block in decoding.blocks():
+                    writer.write(block)
+                    bar.update(len(block) / decoding.rate)
+                writer.close()
+        seconds = header.column_samples / header.sample_rate
+        for damage in decoding.damages:
+            lost = ""
+            if damage.columns:
+                first, last = damage.first_column, damage.first_column + damage.columns
+                lost = f"{first * seconds:.2f} s to {last * seconds:.2f} s lost: "
+            click.echo(f"pcodec: {source}: {lost}{damage.reason}", err=True)
+        return not decoding.damages
+
+    try:
+        return common.run_jobs(todo, output_dir is not None, do)
+    except ValueError as error:
+        raise PcodecError(f"{todo[0][0]}: {error}") from error

@@ -1,0 +1,96 @@
+"""``pcodec encode``"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from pcodec import models
+from pcodec.cli import common
+
+
+@click.command()
+@common.paths_argument
+@common.output_options
+@common.raw_options
+@click.option(
+    "--rate", type=click.IntRange(1000, 768000), help="Sample rate of --raw input, in Hz."
+)
+@click.option("--live", is_flag=True, help="Small blocks (5 columns, 160 ms), each sent at once.")
+@common.run_options
+def encode(
+    paths: tuple[Path, ...],
+    output_dir: Path | None,
+    recursive: bool,
+    force: bool,
+    raw: bool,
+    raw_format: str,
+    rate: int | None,
+    live: bool,
+    model: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Encode audio into .pcx: IN [OUT], or many inputs with -d DIR.
+
+    IN is any file that libsndfile reads (WAV, FLAC, Ogg, MP3, ...), of any rate and channel
+    count; it is resampled to 16 kHz and mixed down to mono. "-" is standard input or output.
+    """
+    if raw and rate is None:
+        raise click.UsageError("--raw needs --rate")
+    todo = common.jobs(paths, output_dir, recursive, ".pcx", common.is_audio, common.is_pcx)
+    chosen = models.find(model)
+    device = common.set_up_torch(device, threads)
+
+    from pcodec import audio
+    from pcodec.codec import Codec, encode_stream
+
+    codec = Codec(chosen, device=device)
+
+    def do(source: Path, target: Path) -> bool:
+        started = time.perf_counter()
+        raw_format_ = (rate or 0, raw_format) if raw else None
+        # Unbuffered, so that a live stream is passed on as it arrives.
+        stdin = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+        with common.named(source):
+            reader = audio.Reader(stdin if source == common.STREAM else source, raw_format_)
+        if reader.channels > 1 and not quiet:
+            click.echo(f"{reader.name}: {reader.channels} channels are mixed down to one", err=True)
+        seconds = reader.frames / reader.rate if reader.frames is not None else None
+        with (
+            common.open_output(target, source, force) as out,
+            common.progress(source, seconds, quiet) as bar,
+        ):
+
+            def blocks():  # type: ignore[no-untyped-def]
+                size = 512 / 16000 if live or source == common.STREAM else audio.BLOCK_SECONDS
+                for block in reader.blocks(size):
+                    yield block
+                    bar.update(len(block) / reader.rate)
+
+            serial = int.from_bytes(os.urandom(4), "little") if target == common.STREAM else 0
+            with common.named(source):
+                writer = encode_stream(
+                    codec, blocks(), reader.rate, out, 5 if live else 32, serial=serial
+                )
+        reader.close()
+        if reader.not_finite and not quiet:
+            click.echo(
+                f"{reader.name}: {reader.not_finite} samples were not finite; taken as 0", err=True
+            )
+        if verbose:
+            length = writer.columns * codec.config.column_samples / codec.config.sample_rate
+            took = time.perf_counter() - started
+            click.echo(
+                f"{target}: {length:.2f} s, {writer.offset} bytes, {length / took:.0f} times real time",
+                err=True,
+            )
+        return True
+
+    return common.run_jobs(todo, output_dir is not None, do)

@@ -1,0 +1,87 @@
+"""``pcodec train``"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pcodec.errors import PcodecError
+
+STAGES = ("vqvae", "adversarial", "vocoder", "joint")
+
+
+@click.command()
+@click.argument("stage", type=click.Choice([*STAGES, "all"]))
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The recipe, such as models/speech16k/train.toml.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="A folder of audio, or a tsv list with columns path and speaker.",
+)
+@click.option(
+    "--noise", type=click.Path(exists=True, path_type=Path), help="Noise and music to mix in."
+)
+@click.option(
+    "--dev", type=click.Path(exists=True, path_type=Path), help="Speech to measure on, 16 kHz."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Where the model, its logs and the state to resume from go.",
+)
+@click.option(
+    "--init",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A model to start from, instead of random weights.",
+)
+@click.option("--steps", type=click.IntRange(1), help="Steps, instead of the recipe's.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
+def train(
+    stage: str,
+    config: Path,
+    data: Path,
+    noise: Path | None,
+    dev: Path | None,
+    out: Path,
+    init: Path | None,
+    steps: int | None,
+    threads: int | None,
+) -> None:
+    """Train a stage of a model, or all of them in order.
+
+    A stage starts from what the earlier ones left in --out. Interrupted, it goes on from
+    its last saved state when it is called again.
+    """
+    # The reduction of precision is the recipe's; the compiler's cache is shared by the stages.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((out / "cache" / "compiled").resolve()))
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        import pcodec.eval.metrics  # noqa: F401
+        from pcodec.train.run import run_stage
+    except ImportError as error:
+        raise PcodecError(f"training needs pip install 'pcodec-speech[train]' ({error})") from error
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    recipe = tomllib.loads(config.read_text())
+    for name in STAGES if stage == "all" else (stage,):
+        if stage != "all" and name not in recipe:
+            raise PcodecError(f"{config}: has no stage [{name}]")
+        if name in recipe:
+            run_stage(name, recipe, data, noise, dev, out, init, steps)

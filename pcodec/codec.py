@@ -1,0 +1,388 @@
+"""The whole path: audio -> mel -> latents -> indices, and back; offline and streaming.
+
+Offline is a stream of one push: there is no other implementation.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pcodec import models
+from pcodec.audio import Resampler, Samples, clean, resampled_length
+from pcodec.bitpack import Indices
+from pcodec.container import Damage, Header, Parser, Piece, Writer, seek
+from pcodec.errors import FormatError
+from pcodec.models import Model
+from pcodec.nn.streaming import Past
+from pcodec.nn.weights import Networks
+
+CHUNK_COLUMNS = 256
+"""Columns that go through the networks at once: enough for speed, little memory."""
+
+
+class Codec:
+    """A loaded model. Encoder and decoder are read when they are first used.
+
+    Safe to use from many threads; a stream object belongs to one thread at a time.
+    """
+
+    def __init__(self, model: Model, vocoder: str = "spectral", device: str = "cpu") -> None:
+        self.model, self.config = model, model.config
+        self.vocoder, self.device = vocoder, torch.device(device)
+
+    @cached_property
+    def encoder_networks(self) -> Networks:
+        # In double precision: a float32 rounding, which depends on threads and chunk sizes,
+        # would now and then tip the choice between two entries.
+        parts = ("encoder", "codebook")
+        networks = Networks(self.config, parts)
+        networks.load(self.model.folder, parts)
+        return networks.double().to(self.device).eval().requires_grad_(False)
+
+    @cached_property
+    def decoder_networks(self) -> Networks:
+        parts = ("codebook", "decoder", self.vocoder)
+        networks = Networks(self.config, parts)
+        networks.load(self.model.folder, parts)
+        return networks.to(self.device).eval().requires_grad_(False)
+
+    def stream_encoder(self) -> StreamEncoder:
+        """An encoder of one stream: samples in, columns out."""
+        return StreamEncoder(self)
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder of one stream: columns in, samples out."""
+        return StreamDecoder(self)
+
+    def to_tokens(self, wav: NDArray[Any], rate: int = 16000) -> Indices:
+        """Audio (frames,) or (frames, channels) -> indices (columns, rows)."""
+        frames, _ = clean(np.asarray(wav).reshape(len(wav), -1))
+        with self.stream_encoder() as encoder:
+            resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
+            return np.concatenate([encoder.push(resampled), encoder.finish()])
+
+    def from_tokens(self, tokens: Indices) -> Samples:
+        """Indices (columns, rows) -> samples at the codec's rate."""
+        with self.stream_decoder() as decoder:
+            return np.concatenate([decoder.push(tokens), decoder.finish()])
+
+    @property
+    def latency(self) -> int:
+        """Algorithmic latency in samples: the most that any output sample waits for.
+
+        A column is encoded when the last of its frames is complete, which is the front
+        end's overhang after its last sample. Its samples come out as far as the decoder
+        does not look ahead at the next column, the vocoder at more frames, and the
+        inverse STFT's windows overlap no missing frame.
+        """
+        c = self.config
+        ahead = c.decoder_look_ahead * c.patch_frames + c.vocoder_look_ahead
+        window_overhang = (c.window - c.hop) // 2
+        synthesis_overhang = (c.vocoder_n_fft - c.hop) // 2
+        return c.column_samples + window_overhang + ahead * c.hop + synthesis_overhang
+
+
+class StreamEncoder:
+    """Samples at the codec's rate -> indices (columns, rows), as soon as they are known."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._past: Past = {}
+        self._waiting = np.zeros(0, np.float32)
+        self._taken = 0
+        self._mel_frames: torch.Tensor | None = None
+
+    def __enter__(self) -> StreamEncoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._past.clear()
+
+    def push(self, samples: Samples) -> Indices:
+        """The next samples (n,), any n."""
+        return self._push(np.asarray(samples, np.float32), last=False)
+
+    def finish(self) -> Indices:
+        """Ends the stream; the last column is filled with silence."""
+        missing = -self._taken % self._codec.config.column_samples
+        return self._push(np.zeros(missing, np.float32), last=True)
+
+    def _push(self, samples: Samples, last: bool) -> Indices:
+        config = self._codec.config
+        self._taken += len(samples)
+        out = [np.zeros((0, config.rows), np.uint16)]
+        step = CHUNK_COLUMNS * config.column_samples
+        pieces = [samples[i : i + step] for i in range(0, len(samples), step)] or [samples]
+        for i, piece in enumerate(pieces):
+            out.append(self._encode(piece, last and i == len(pieces) - 1))
+        return np.concatenate(out)
+
+    @torch.inference_mode()
+    def _encode(self, samples: Samples, last: bool) -> Indices:
+        networks = self._codec.encoder_networks
+        config, past = self._codec.config, self._past
+        x = torch.from_numpy(samples).to(self._codec.device).double()[None]
+        frames = networks.mel(x, past, last)
+        if self._mel_frames is not None:
+            frames = torch.cat([self._mel_frames, frames], 1)
+        whole = frames.shape[1] // config.patch_frames * config.patch_frames
+        self._mel_frames = frames[:, whole:]
+        if not whole:
+            return np.zeros((0, config.rows), np.uint16)
+        latents = networks.encoder(frames[:, :whole], past, last)
+        return networks.quantizer.nearest(latents)[0].cpu().numpy().astype(np.uint16)
+
+
+class StreamDecoder:
+    """Indices (columns, rows) -> samples at the codec's rate, as soon as they are known.
+
+    Lost columns are concealed: the last one is repeated and fades out.
+    """
+
+    # Per frame of 8 ms, after two that keep their level: -48 dB in 0.4 s.
+    FADE = 0.12
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._past: Past = {}
+        self._last_column: torch.Tensor | None = None
+        self._lost_frames = 0
+        self._levels: list[torch.Tensor] = []
+
+    def __enter__(self) -> StreamDecoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._past.clear()
+
+    def push(self, columns: Indices) -> Samples:
+        """The next columns; ValueError if an index is not in the codebook."""
+        columns = np.asarray(columns)
+        config = self._codec.config
+        if columns.ndim != 2 or columns.shape[1] != config.rows:
+            raise ValueError(f"columns of shape {columns.shape}, not (columns, {config.rows})")
+        if (
+            columns.size
+            and not 0 <= int(columns.min()) <= int(columns.max()) < config.codebook_entries
+        ):
+            raise ValueError(f"indices must be 0 to {config.codebook_entries - 1}")
+        out = [np.zeros(0, np.float32)]
+        networks = self._codec.decoder_networks
+        for start in range(0, len(columns), CHUNK_COLUMNS):
+            part = torch.from_numpy(columns[start : start + CHUNK_COLUMNS].astype(np.int64))
+            with torch.inference_mode():
+                latents = networks.quantizer.lookup(part.to(self._codec.device))
+            self._lost_frames = 0
+            self._last_column = latents[-1:]
+            level = torch.zeros(len(part) * config.patch_frames)
+            out.append(self._decode(latents, level, last=False))
+        return np.concatenate(out)
+
+    def conceal(self, columns: int, silence: bool = False) -> Samples:
+        """Stands in for so many lost columns."""
+        config = self._codec.config
+        out = [np.zeros(0, np.float32)]
+        while columns > 0:
+            count = min(columns, CHUNK_COLUMNS)
+            columns -= count
+            frames = torch.arange(
+                self._lost_frames, self._lost_frames + count * config.patch_frames
+            )
+            level = -self.FADE * (frames - 1).clamp(min=0)
+            self._lost_frames += len(frames)
+            last = self._last_column
+            if last is None or silence:
+                level = torch.full((len(frames),), -30.0)
+            if last is None:
+                last = torch.zeros(1, config.rows, config.latent_dim, device=self._codec.device)
+            out.append(self._decode(last.expand(count, -1, -1), level, last=False))
+        return np.concatenate(out)
+
+    def finish(self) -> Samples:
+        """Ends the stream; gives the samples that waited for the future."""
+        config = self._codec.config
+        empty = torch.zeros(0, config.rows, config.latent_dim, device=self._codec.device)
+        return self._decode(empty, torch.zeros(0), last=True)
+
+    @torch.inference_mode()
+    def _decode(self, latents: torch.Tensor, level: torch.Tensor, last: bool) -> Samples:
+        networks, past = self._codec.decoder_networks, self._past
+        mel = networks.decoder(latents[None], past, last)
+        self._levels.append(level)
+        if mel.shape[1]:
+            levels = torch.cat(self._levels)
+            self._levels = [levels[mel.shape[1] :]]
+            mel = mel + levels[: mel.shape[1], None].to(mel)
+        vocoder = getattr(networks, self._codec.vocoder)
+        samples: torch.Tensor = vocoder(mel, past, last)[0]
+        return samples.clamp(-1, 1).float().cpu().numpy()
+
+
+def encode_stream(
+    codec: Codec,
+    blocks: Iterable[Samples],
+    source_rate: int,
+    out: BinaryIO,
+    block_columns: int = 32,
+    serial: int = 0,
+) -> Writer:
+    """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
+    resampler = Resampler(source_rate, codec.config.sample_rate)
+    writer = Writer(
+        out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)
+    )
+    with codec.stream_encoder() as encoder:
+        for block in blocks:
+            writer.write(encoder.push(resampler(block)))
+        writer.write(encoder.push(resampler(np.zeros(0, np.float32), last=True)))
+        writer.write(encoder.finish())
+    writer.finish(resampler.given, {"source_frames": resampler.taken})
+    return writer
+
+
+class Decoding:
+    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `damages`."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        model: Model | None = None,
+        vocoder: str = "spectral",
+        rate: int | None = None,
+        start: float = 0.0,
+        end: float | None = None,
+        on_error: str = "conceal",
+        device: str = "cpu",
+        codec: Codec | None = None,
+    ) -> None:
+        """Reads the header and finds the model.
+
+        rate: Hz of the samples; None is the source's. start, end: seconds, sample-exact;
+        the stream must be able to seek if start is not 0. on_error: "conceal" lost
+        columns, fill them with "silence", or "stop" with a FormatError.
+        """
+        self._stream, self._on_error = stream, on_error
+        self.parser = Parser()
+        self._first: list[Piece] = []
+        self._drop = 0
+        while self.parser.header is None:
+            data = _read_some(stream)
+            self._first += self.parser.feed(data) if data else self.parser.close()
+        self.header: Header = self.parser.header
+        if codec is None or not codec.model.fits(self.header):
+            codec = Codec(models.for_header(self.header, model), vocoder, device)
+        self.codec = codec
+        self.rate = rate or self.header.source_rate
+        self._start = round(start * self.rate)
+        self._end = None if end is None else round(end * self.rate)
+
+    @property
+    def damages(self) -> list[Damage]:
+        return self.parser.damages
+
+    def _pieces(self) -> Iterator[Piece]:
+        yield from self._first
+        while data := _read_some(self._stream):
+            yield from self.parser.feed(data)
+        yield from self.parser.close()
+
+    def _length(self) -> int:
+        """Samples of the whole stream at the wanted rate, known at its end."""
+        samples, frames = self.parser.samples, self.parser.tags.get("source_frames")
+        source, codec = self.header.source_rate, self.header.sample_rate
+        if self.rate != source:
+            return resampled_length(samples, codec, self.rate)
+        if isinstance(frames, int) and resampled_length(frames, source, codec) == samples:
+            return frames
+        return samples * source // codec
+
+    def _skip(self) -> int:
+        """Seeks; the first sample, at the wanted rate, of what will be decoded."""
+        header, warm_up = self.header, 64
+        if not self._stream.seekable():
+            return 0
+        # Start where a column starts on a whole sample of the wanted rate.
+        step = header.sample_rate // np.gcd(header.sample_rate, header.column_samples * self.rate)
+        column = self._start * header.sample_rate // self.rate // header.column_samples - warm_up
+        column = max(0, int(column // step * step))
+        if column:
+            first = seek(self._stream, header, column)
+            self.parser = Parser(header, first)
+            self._first = []
+            self._drop = column - first
+        return column * header.column_samples * self.rate // header.sample_rate
+
+    def blocks(self) -> Iterator[Samples]:
+        """Samples (n,) at the wanted rate, as they become known."""
+        position = self._skip() if self._start else 0
+        drop = self._drop
+        resampler = Resampler(self.header.sample_rate, self.rate)
+        with self.codec.stream_decoder() as decoder:
+            for piece in self._pieces():
+                if drop >= piece.columns:
+                    drop -= piece.columns
+                    continue
+                if piece.indices is not None:
+                    samples = decoder.push(piece.indices[drop:])
+                elif self._on_error == "stop":
+                    reasons = [
+                        d.reason for d in self.damages if d.first_column == piece.first_column
+                    ]
+                    raise FormatError(f"damaged: {reasons[0]}")
+                else:
+                    samples = decoder.conceal(piece.columns - drop, self._on_error == "silence")
+                drop = 0
+                block = resampler(samples)
+                yield from self._cut(block, position)
+                position += len(block)
+                if self._end is not None and position >= self._end:
+                    return
+            samples = decoder.finish()
+        block = np.concatenate([resampler(samples), resampler(np.zeros(0, np.float32), last=True)])
+        yield from self._cut(block[: max(0, self._length() - position)], position)
+
+    def _cut(self, block: Samples, position: int) -> Iterator[Samples]:
+        """What of a block at a position lies between start and end."""
+        low = max(0, self._start - position)
+        high = len(block) if self._end is None else min(len(block), self._end - position)
+        if low < high:
+            yield block[low:high]
+
+
+def _read_some(stream: BinaryIO) -> bytes:
+    """What a stream has now, up to 64 KiB; b"" at its end."""
+    read: Any = getattr(stream, "read1", stream.read)
+    data: bytes = read(1 << 16)
+    return data
+
+
+def load(name: str | None = None, vocoder: str = "spectral", device: str = "cpu") -> Codec:
+    """A codec by the name of its model (or the path of its folder); the shipped one if None."""
+    return Codec(models.find(name), vocoder, device)
+
+
+def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:
+    """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream."""
+    wav = np.asarray(wav)
+    if np.issubdtype(wav.dtype, np.integer):
+        wav = wav / -float(np.iinfo(wav.dtype).min)
+    mono, _ = clean(wav.reshape(len(wav), -1))
+    out = io.BytesIO()
+    encode_stream(load(model), [mono], rate, out)
+    return out.getvalue()
+
+
+def decode(data: bytes) -> tuple[Samples, int]:
+    """A .pcx stream -> float32 samples (frames,) and their rate in Hz, the source's.
+
+    Lost parts of a damaged stream are concealed; FormatError if it is none.
+    """
+    decoding = Decoding(io.BytesIO(data))
+    return np.concatenate([np.zeros(0, np.float32), *decoding.blocks()]), decoding.rate

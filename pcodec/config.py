@@ -1,0 +1,70 @@
+"""What a model is: geometry of the bitstream and sizes of the networks. No torch here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """Geometry and sizes of a codec model. Times are in the unit that each name says."""
+
+    sample_rate: int = 16000
+    """Hz"""
+    n_fft: int = 1024
+    window: int = 512
+    """samples; zero-padded to `n_fft`"""
+    hop: int = 128
+    """samples"""
+    mel_bands: int = 96
+    patch_bands: int = 4
+    patch_frames: int = 4
+    bits: int = 10
+    """bits an index; the codebook has 2**bits entries"""
+    latent_dim: int = 12
+    encoder_width: int = 320
+    encoder_blocks: int = 4
+    decoder_width: int = 320
+    decoder_blocks: int = 3
+    decoder_fine_width: int = 160
+    decoder_fine_blocks: int = 4
+    decoder_look_ahead: int = 1
+    """columns"""
+    vocoder_width: int = 320
+    vocoder_blocks: int = 8
+    vocoder_n_fft: int = 512
+    vocoder_look_ahead: int = 1
+    """frames"""
+
+    def __post_init__(self) -> None:
+        if self.mel_bands % self.patch_bands:
+            raise ValueError("mel_bands must be a multiple of patch_bands")
+
+    @property
+    def rows(self) -> int:
+        """Patches a column."""
+        return self.mel_bands // self.patch_bands
+
+    @property
+    def codebook_entries(self) -> int:
+        return 1 << self.bits
+
+    @property
+    def column_samples(self) -> int:
+        return self.hop * self.patch_frames
+
+    @property
+    def bit_rate(self) -> float:
+        """bit/s of the bare indices."""
+        return self.rows * self.bits * self.sample_rate / self.column_samples
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, path: Path) -> CodecConfig:
+        """Reads the "codec" part of a model's config.json."""
+        return cls(**json.loads(path.read_text())["codec"])

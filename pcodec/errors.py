@@ -1,0 +1,29 @@
+"""What can go wrong, as one tree."""
+
+
+class PcodecError(Exception):
+    """Any error that pcodec raises on purpose; its text is one line for a person."""
+
+
+class AudioError(PcodecError):
+    """Audio that cannot be read or written."""
+
+
+class FormatError(PcodecError):
+    """Bytes that are no .pcx stream, or a broken one."""
+
+
+class TruncatedError(FormatError):
+    """The stream ends before it should."""
+
+
+class ChecksumError(FormatError):
+    """Bytes that do not match their checksum."""
+
+
+class VersionError(FormatError):
+    """A stream of a version, or with features, that this reader does not know."""
+
+
+class ModelMismatchError(PcodecError):
+    """A stream made with a model that is not installed."""

@@ -1,0 +1,106 @@
+"""Finding the models that are installed; needs no torch.
+
+A model is a folder with a config.json; the weights lie beside it. The shipped ones travel
+in the wheel as pcodec/models, and lie in models/ of a source tree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from pcodec.config import CodecConfig
+from pcodec.container import Header
+from pcodec.errors import ModelMismatchError, PcodecError
+
+DEFAULT = "speech16k"
+VOCODERS = ("spectral",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """An installed model: what its config.json says."""
+
+    folder: Path
+    config: CodecConfig
+    bitstream_id: bytes
+    about: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def vocoders(self) -> list[str]:
+        return [name for name in VOCODERS if (self.folder / f"{name}.safetensors").exists()]
+
+    def fits(self, header: Header) -> bool:
+        """Whether it decodes a stream: same codebook and front end, same geometry."""
+        c = self.config
+        return self.bitstream_id == header.bitstream_id and (
+            (c.sample_rate, c.hop, c.mel_bands, c.patch_bands, c.patch_frames, c.bits)
+            == (header.sample_rate, header.hop, header.mel_bands)
+            + (header.patch_bands, header.patch_frames, header.bits)
+        )
+
+    def header(self, source_rate: int, **fields: Any) -> Header:
+        """The header of a stream of this model."""
+        c = self.config
+        return Header(
+            source_rate=source_rate,
+            bitstream_id=self.bitstream_id,
+            sample_rate=c.sample_rate,
+            hop=c.hop,
+            mel_bands=c.mel_bands,
+            patch_bands=c.patch_bands,
+            patch_frames=c.patch_frames,
+            bits=c.bits,
+            **fields,
+        )
+
+
+def read_model(folder: Path) -> Model:
+    """The model in a folder; PcodecError if there is none."""
+    path = folder / "config.json"
+    try:
+        about = json.loads(path.read_text())
+        config = CodecConfig(**about.pop("codec"))
+        return Model(folder, config, bytes.fromhex(about.pop("bitstream_id")), about)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PcodecError(f"{path}: not the configuration of a model ({error})") from error
+
+
+def installed() -> list[Model]:
+    """All the models that came with the package."""
+    here = Path(__file__).parent
+    for root in (here / "models", here.parent / "models"):
+        if root.is_dir():
+            return [read_model(path.parent) for path in sorted(root.glob("*/config.json"))]
+    return []
+
+
+def find(name: str | None = None) -> Model:
+    """A model by name, or by the path of its folder; without a name the default one."""
+    if name is not None and ("/" in name or (Path(name) / "config.json").exists()):
+        return read_model(Path(name))
+    models = {model.name: model for model in installed()}
+    if (name or DEFAULT) not in models:
+        raise PcodecError(f"no model {name or DEFAULT!r}; installed: {', '.join(models) or 'none'}")
+    return models[name or DEFAULT]
+
+
+def for_header(header: Header, model: Model | None = None) -> Model:
+    """The model that decodes a stream; ModelMismatchError if it is not there.
+
+    With ``model`` no other one is considered.
+    """
+    models = installed() if model is None else [model]
+    for candidate in models:
+        if candidate.fits(header):
+            return candidate
+    have = ", ".join(f"{m.name} ({m.bitstream_id.hex()})" for m in models) or "none"
+    raise ModelMismatchError(
+        f"the stream was made with model {header.bitstream_id.hex()}; installed: {have}"
+    )

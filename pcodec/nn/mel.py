@@ -1,0 +1,120 @@
+"""Log-mel front end and short-time Fourier transforms, framed for streaming."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcodec.nn.streaming import Past
+
+
+def mel_filters(bands: int, n_fft: int, sample_rate: int) -> Tensor:
+    """Slaney mel filters of unit area, (bands, n_fft // 2 + 1), 0 Hz to Nyquist.
+
+    The Auditory Toolbox scale (Slaney 1998): linear below 1 kHz, logarithmic above.
+    """
+
+    def to_mel(hz: Tensor) -> Tensor:
+        log = 15 + torch.log(hz.clamp(min=1000) / 1000) * (27 / torch.log(torch.tensor(6.4)))
+        return torch.where(hz < 1000, hz * (3 / 200), log)
+
+    def to_hz(mel: Tensor) -> Tensor:
+        log = 1000 * torch.exp((mel - 15) * (torch.log(torch.tensor(6.4)) / 27))
+        return torch.where(mel < 15, mel * (200 / 3), log)
+
+    nyquist = torch.tensor(sample_rate / 2, dtype=torch.float64)
+    edges = to_hz(torch.linspace(0, float(to_mel(nyquist)), bands + 2, dtype=torch.float64))
+    bins = torch.linspace(0, float(nyquist), n_fft // 2 + 1, dtype=torch.float64)
+    low, centre, high = (edges[i : i + bands, None] for i in range(3))
+    rise, fall = (bins - low) / (centre - low), (high - bins) / (high - centre)
+    filters = torch.minimum(rise, fall).clamp(min=0) * 2 / (high - low)
+    return filters.float()
+
+
+class MelSpectrogram(nn.Module):
+    """Samples to log-mel frames: natural log of mel-filtered magnitudes, floor 1e-5.
+
+    Frame f is centred on hop f: it sees samples ``hop * f - overhang ... hop * (f + 1) +
+    overhang`` with ``overhang = (window - hop) / 2``.
+    """
+
+    FLOOR = 1e-5
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, sample_rate: int, n_fft: int, window: int, hop: int, bands: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop, self.overhang = n_fft, hop, (window - hop) // 2
+        self.register_buffer("window", torch.hann_window(window))
+        self.register_buffer("filters", mel_filters(bands, n_fft, sample_rate))
+
+    def frames(self, x: Tensor) -> Tensor:
+        """Samples with ``overhang`` more on both sides -> log-mel (B, frames, bands)."""
+        pieces = x.unfold(-1, len(self.window), self.hop)
+        spectrum = torch.view_as_real(torch.fft.rfft(pieces * self.window, self.n_fft))
+        magnitude = spectrum.square().sum(-1).sqrt()
+        return (magnitude @ self.filters.T).clamp(min=self.FLOOR).log()
+
+    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+        """Samples (B, n) -> log-mel (B, frames, bands); n a multiple of the hop if last."""
+        before = None if past is None else past.get(self)
+        if before is None:
+            before = x.new_zeros(x.shape[0], self.overhang)
+        x = torch.cat([before, x], 1)
+        if last:
+            x = F.pad(x, (0, self.overhang))
+        count = max(0, (x.shape[1] - len(self.window)) // self.hop + 1)
+        if past is not None and not last:
+            past[self] = x[:, count * self.hop :]
+        if not count:
+            return x.new_zeros(x.shape[0], 0, self.filters.shape[0])
+        return self.frames(x[:, : (count - 1) * self.hop + len(self.window)])
+
+
+class InverseSTFT(nn.Module):
+    """Overlap-add of windowed frames, framed as in `MelSpectrogram`, normalised exactly."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop, self.overhang = n_fft, hop, (n_fft - hop) // 2
+        self.register_buffer("window", torch.hann_window(n_fft))
+
+    def forward(self, spectrum: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+        """Complex (B, frames, n_fft // 2 + 1) -> samples (B, n); n = frames * hop offline.
+
+        In a stream the output trails by the overhang, which the last call puts out.
+        """
+        batch, frames, _ = spectrum.shape
+        slices = self.n_fft // self.hop
+        if frames:
+            pieces = torch.fft.irfft(spectrum, self.n_fft) * self.window
+        else:
+            pieces = spectrum.real.new_zeros(batch, 0, self.n_fft)
+        # One more row, of squared windows: their sum is what the frames were scaled by.
+        weights = self.window.square().expand(1, frames, self.n_fft)
+        pieces = torch.cat([pieces, weights], 0).view(batch + 1, frames, slices, self.hop)
+        total = pieces.new_zeros(batch + 1, frames + slices - 1, self.hop)
+        for i in range(slices):
+            total = total + F.pad(pieces[:, :, i], (0, 0, i, slices - 1 - i))
+        before = None if past is None else past.get(self)
+        # A stream's memory is the sum of the frames' tails, or, until more than the first
+        # overhang is known, of whole frames.
+        held = 0 if before is None else before.shape[1] - (slices - 1)
+        if before is not None:
+            total = F.pad(total, (0, 0, held, 0)) + F.pad(before, (0, 0, 0, frames))
+        starting = before is None or held > 0
+        ready = held + frames
+        if past is not None and not last:
+            if starting and ready * self.hop <= self.overhang:
+                if ready:
+                    past[self] = total
+                return total.new_zeros(batch, 0)
+            past[self] = total[:, ready:]
+            total = total[:, :ready]
+        samples = total[:-1].flatten(1) / total[-1:].flatten(1).clamp(min=1e-6)
+        start = self.overhang if starting else 0
+        stop = samples.shape[1] - (self.n_fft - self.hop - self.overhang if last else 0)
+        return samples[:, start:stop]

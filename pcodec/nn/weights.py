@@ -1,0 +1,105 @@
+"""Weights on disk: half-precision safetensors, one file for each part of a model.
+
+`PARTS` says which file holds which part, so that a better decoder does not change the
+encoder's file, and the other way round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pcodec.config import CodecConfig
+from pcodec.nn.mel import MelSpectrogram
+from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
+from pcodec.nn.quantizer import Quantizer
+from pcodec.nn.vocoder import SpectralVocoder
+
+
+class Networks(nn.Module):
+    """All the networks of a codec model."""
+
+    PARTS = {
+        "encoder": ("mel", "encoder"),
+        "codebook": ("quantizer",),
+        "decoder": ("decoder",),
+        "spectral": ("spectral",),
+    }
+
+    def __init__(self, config: CodecConfig, parts: tuple[str, ...] = tuple(PARTS)) -> None:
+        super().__init__()
+        self.config = config
+        if "encoder" in parts:
+            self.mel = MelSpectrogram(
+                config.sample_rate, config.n_fft, config.window, config.hop, config.mel_bands
+            )
+            self.encoder = PatchEncoder(config)
+        if "codebook" in parts:
+            self.quantizer = Quantizer(config.codebook_entries, config.latent_dim)
+        if "decoder" in parts:
+            self.decoder = PatchDecoder(config)
+        if "spectral" in parts:
+            self.spectral = SpectralVocoder(config)
+
+    def save(self, folder: Path, parts: tuple[str, ...]) -> None:
+        """Writes the files of some parts, and config.json, into a model folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in parts:
+            save_half(self.part_tensors(part), folder / f"{part}.safetensors")
+        path = folder / "config.json"
+        about = json.loads(path.read_text()) if path.exists() else {}
+        about["codec"] = self.config.to_json()
+        if "codebook" in parts:
+            about["bitstream_id"] = bitstream_id(self).hex()
+        path.write_text(json.dumps(about, indent=2) + "\n")
+
+    def load(self, folder: Path, parts: tuple[str, ...]) -> None:
+        """Reads the files of some parts from a model folder, as float32."""
+        for part in parts:
+            tensors = {k: v.float() for k, v in load_file(folder / f"{part}.safetensors").items()}
+            wanted = self.part_tensors(part)
+            for name, tensor in wanted.items():
+                tensor.copy_(tensors.pop(name))
+            if tensors:
+                raise KeyError(f"{folder / part}.safetensors: unknown tensors {sorted(tensors)}")
+        if "codebook" in parts:
+            self.quantizer.resume()
+
+    def part_tensors(self, part: str) -> dict[str, Tensor]:
+        """The tensors of a part by name, sharing memory with the networks."""
+        return {
+            name: tensor.detach()
+            for name, tensor in self.state_dict().items()
+            if name.split(".")[0] in self.PARTS[part]
+            and name not in ("quantizer.counts", "quantizer.sums")
+        }
+
+
+def save_half(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes tensors as float16; the front end's stay float32, as the id covers their bits."""
+    save_file(
+        {k: (v if k.startswith("mel.") else v.half()).contiguous() for k, v in tensors.items()},
+        path,
+    )
+
+
+def bitstream_id(networks: Networks) -> bytes:
+    """16 bytes that name what the indices mean: the front end and the codebook.
+
+    SHA-256 over the geometry as ASCII decimals joined by spaces, then window and mel
+    filters as float32 and codebook as float16, little-endian, row by row.
+    """
+    c = networks.config
+    geometry = (c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands)
+    geometry += (c.patch_bands, c.patch_frames, c.bits, c.latent_dim)
+    digest = hashlib.sha256(" ".join(map(str, geometry)).encode())
+    mel, codebook = networks.mel, networks.quantizer.codebook
+    for tensor in (mel.window.float(), mel.filters.float(), codebook.to(torch.float16)):
+        array = tensor.cpu().contiguous().numpy()
+        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.digest()[:16]

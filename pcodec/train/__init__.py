@@ -1,0 +1,1 @@
+"""Training. Inference never imports this package."""

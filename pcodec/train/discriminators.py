@@ -1,0 +1,105 @@
+"""Discriminators of the adversarial stages. Each gives scores, and features for matching."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class Judgement(NamedTuple):
+    """What one discriminator says of a batch."""
+
+    scores: Tensor
+    """(B, 1, ...): one score a patch"""
+    features: list[Tensor]
+    """activations of the hidden layers"""
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN (Isola et al. 2017) on pictures (B, channels, height, width)."""
+
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], strides: tuple[tuple[int, int], ...]
+    ) -> None:
+        super().__init__()
+        sizes = (channels, *widths)
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (5, 3), stride, (2, 1)))
+            for (a, b), stride in zip(pairwise(sizes), strides, strict=True)
+        )
+        self.final = weight_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Judgement:
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return Judgement(self.final(x).float(), features)
+
+
+class MelDiscriminator(nn.Module):
+    """PatchGAN on a log-mel (B, frames, bands), for the patch VQ-VAE."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = PatchDiscriminator(1, (32, 64, 64), ((2, 1), (2, 2), (2, 2)))
+
+    def forward(self, mel: Tensor) -> list[Judgement]:
+        return [self.patches((mel.transpose(1, 2)[:, None] + 4) / 3)]
+
+
+class SpectrogramDiscriminator(nn.Module):
+    """Multi-resolution discriminator on complex spectrograms (Jang et al. 2021; DAC)."""
+
+    SIZES = (1024, 512, 256)
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        strides = ((2, 1), (2, 1), (2, 2), (1, 1))
+        for n_fft in self.SIZES:
+            self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
+        self.patches = nn.ModuleList(
+            PatchDiscriminator(2, (width, width, 2 * width, 2 * width), strides) for _ in self.SIZES
+        )
+
+    def forward(self, samples: Tensor) -> list[Judgement]:
+        """Samples (B, n)."""
+        judgements = []
+        for n_fft, patches in zip(self.SIZES, self.patches, strict=True):
+            pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
+            spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
+            # Compressed, so that what is quiet is judged too.
+            power = spectrum.square().sum(-1, keepdim=True) + 1e-6
+            picture = (spectrum * power**-0.35).permute(0, 3, 2, 1)
+            judgements.append(patches(picture))
+        return judgements
+
+
+def discriminator_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
+    """Hinge loss, mean over discriminators."""
+    losses = [
+        F.relu(1 - r.scores).mean() + F.relu(1 + f.scores).mean()
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def generator_loss(fake: list[Judgement]) -> Tensor:
+    """What the generator minimises of the hinge game."""
+    return torch.stack([-f.scores.mean() for f in fake]).mean()
+
+
+def feature_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
+    """Feature matching (Larsen et al. 2016), relative to the size of the features."""
+    losses = [
+        (b - a).abs().mean().float() / (a.abs().mean().float() + 1e-4)
+        for r, f in zip(real, fake, strict=True)
+        for a, b in zip([x.detach() for x in r.features], f.features, strict=True)
+    ]
+    return torch.stack(losses).mean()

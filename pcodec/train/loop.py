@@ -1,0 +1,125 @@
+"""The training loop: schedule, averaged weights, resumable state, logs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pcodec.train.data import Batches
+from pcodec.train.stages import Logs, Stage
+
+
+def learning_rate_factor(step: int, steps: int, warm_up: int) -> float:
+    """Linear warm-up, then a half cosine down to 2 %."""
+    rise = min(1.0, (step + 1) / warm_up)
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+
+
+class Average:
+    """Exponential moving average of a module's tensors."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.live = [t for t in module.state_dict().values() if t.is_floating_point()]
+        self.mean = [t.clone() for t in self.live]
+
+    def update(self, step: int) -> None:
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.mean, self.live, weight)
+
+    def swap(self) -> None:
+        """Exchanges the live tensors for the averaged ones; call again to undo."""
+        for live, mean in zip(self.live, self.mean, strict=True):
+            kept = live.clone()
+            live.copy_(mean)
+            mean.copy_(kept)
+
+
+def read_clips(paths: list[Path], column: int, seconds: float = 5.0) -> list[Tensor]:
+    """16 kHz clips for measuring, cut to whole columns."""
+    clips = []
+    for path in paths:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        mono = torch.from_numpy(audio[: int(seconds * rate), 0].copy())
+        clips.append(mono[: len(mono) // column * column])
+    return clips
+
+
+def run(
+    stage: Stage,
+    batches: Batches,
+    out: Path,
+    clips: list[Tensor],
+    evaluate_every: int = 1000,
+    save_minutes: float = 10.0,
+) -> None:
+    """Runs a stage to its last step, from where the state in ``out`` stopped."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    settings, networks = stage.settings, stage.networks
+    state_file = out / "state" / f"{stage.name}.pt"
+    state_file.parent.mkdir(parents=True, exist_ok=True)
+    average = Average(stage.trained, settings.ema)
+    step, seconds = 0, 0.0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        step, seconds = state["step"], state["seconds"]
+        stage.load_state(state["stage"])
+        for mean, kept in zip(average.mean, state["average"], strict=True):
+            mean.copy_(kept)
+
+    def save() -> None:
+        state = {"step": step, "seconds": seconds, "stage": stage.state(), "average": average.mean}
+        torch.save(state, state_file.with_suffix(".part"))
+        state_file.with_suffix(".part").replace(state_file)
+        average.swap()
+        networks.save(out, stage.parts)
+        average.swap()
+
+    def evaluate() -> Logs:
+        average.swap()
+        with torch.no_grad():
+            scores = stage.evaluate(clips)
+        average.swap()
+        return scores
+
+    writer = SummaryWriter(str(out / "logs" / stage.name))
+    record = (out / f"{stage.name}.jsonl").open("a")
+    bar = tqdm(total=settings.steps, initial=step, desc=stage.name, disable=None)
+    started = saved = time.monotonic()
+    stream = batches.stream(step)
+    while step < settings.steps:
+        factor = learning_rate_factor(step, settings.steps, settings.warm_up)
+        stage.set_learning_rate(settings.learning_rate * factor)
+        logs = stage.step(next(stream))
+        average.update(step)
+        step += 1
+        bar.update()
+        if step % 50 == 0 or step == settings.steps:
+            now = time.monotonic()
+            seconds, started = seconds + now - started, now
+            bar.set_postfix({k: f"{v:.3f}" for k, v in logs.items()}, refresh=False)
+            for name, value in logs.items():
+                writer.add_scalar(name, value, step)
+        if step % evaluate_every == 0 or step == settings.steps:
+            scores = evaluate() if clips else {}
+            for name, value in scores.items():
+                writer.add_scalar(f"dev/{name}", value, step)
+            line = {"step": step, "seconds": round(seconds), **logs, **scores}
+            record.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            record.flush()
+            started = time.monotonic()
+        if time.monotonic() - saved > 60 * save_minutes:
+            save()
+            saved = time.monotonic()
+    save()
+    record.close()
+    writer.close()
+    bar.close()

@@ -1,0 +1,53 @@
+"""A stage from its recipe: networks, data, loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcodec.config import CodecConfig
+from pcodec.nn.weights import Networks
+from pcodec.train import loop
+from pcodec.train.data import Batches, Corpus, find_clips
+from pcodec.train.stages import STAGES, Settings
+
+
+def run_stage(
+    name: str,
+    recipe: dict[str, Any],
+    data: Path,
+    noise: Path | None,
+    dev: Path | None,
+    out: Path,
+    init: Path | None,
+    steps: int | None,
+) -> None:
+    """Runs one stage of a recipe to its end, from what lies in ``out`` and in ``init``."""
+    kind = STAGES[name]
+    settings = Settings(**recipe[name])
+    if steps is not None:
+        settings = dataclasses.replace(settings, steps=steps)
+    config = CodecConfig(**recipe.get("codec", {}))
+    torch.manual_seed(settings.seed)
+    networks = Networks(config)
+    for part in networks.PARTS:
+        for folder in (out, init):
+            if folder is not None and (folder / f"{part}.safetensors").exists():
+                networks.load(folder, (part,))
+                break
+        else:
+            if part in kind.needs:
+                raise FileNotFoundError(f"{out}: stage {name} needs a trained {part}")
+    stage = kind(networks, settings)
+    cache = out / "cache"
+    corpus = Corpus(data, cache, config.sample_rate)
+    noises = Corpus(noise, cache, config.sample_rate) if noise else None
+    length = settings.columns * config.column_samples + 2 * networks.mel.overhang
+    batches = Batches(corpus, noises, settings.batch, length, settings.seed)
+    # Every third clip is enough to follow the training.
+    paths = [path for path, _ in find_clips(dev)][::3] if dev else []
+    clips = loop.read_clips(paths, config.column_samples)
+    loop.run(stage, batches, out, clips)

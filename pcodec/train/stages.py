@@ -1,0 +1,379 @@
+"""The stages of training: what is trained, on which losses, how it is measured.
+
+In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
+reconstruct; `Joint`, decoder and vocoder together. From the third on, encoder and codebook
+are frozen: the bitstream does not change any more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pcodec.eval import metrics
+from pcodec.nn.mel import InverseSTFT, mel_filters
+from pcodec.nn.weights import Networks
+from pcodec.train.discriminators import (
+    Judgement,
+    MelDiscriminator,
+    SpectrogramDiscriminator,
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+)
+from pcodec.train.losses import MultiResolutionMelLoss, mel_loss, phase_loss
+
+Logs = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One stage's table of train.toml."""
+
+    steps: int
+    batch: int = 16
+    """crops a step"""
+    columns: int = 32
+    """columns a crop"""
+    learning_rate: float = 1e-3
+    warm_up: int = 200
+    """steps"""
+    seed: int = 0
+    ema: float = 0.999
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """weights of the losses, by name"""
+
+
+class Game:
+    """A discriminator with its optimiser."""
+
+    def __init__(self, discriminator: nn.Module, learning_rate: float) -> None:
+        self.discriminator = discriminator
+        self.compiled = torch.compile(discriminator, dynamic=False)
+        self.optimizer = torch.optim.AdamW(
+            discriminator.parameters(), learning_rate, (0.8, 0.99), fused=True
+        )
+
+    def _judge(self, x: Tensor) -> list[Judgement]:
+        with torch.autocast("cpu", torch.bfloat16):
+            judgements: list[Judgement] = self.compiled(x)
+        return judgements
+
+    def update(self, real: Tensor, fake: Tensor) -> Logs:
+        """One update of the discriminator."""
+        self.discriminator.requires_grad_(True)
+        loss = discriminator_loss(self._judge(real), self._judge(fake.detach()))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.discriminator.parameters(), 10.0)
+        self.optimizer.step()
+        return {"discriminator": float(loss.detach())}
+
+    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Adversarial and feature-matching loss of the generator."""
+        self.discriminator.requires_grad_(False)
+        with torch.no_grad():
+            wanted = self._judge(real)
+        judgements = self._judge(fake)
+        return generator_loss(judgements), feature_loss(wanted, judgements)
+
+    def set_learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class Stage:
+    """What the loop needs of a stage."""
+
+    name: str
+    parts: tuple[str, ...]
+    """what it trains and exports"""
+    needs: tuple[str, ...] = ()
+    """what must be there before"""
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        self.networks, self.settings = networks, settings
+        modules = [m for part in self.parts for m in networks.PARTS[part]]
+        self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
+        parameters = [p for p in self.trained.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            parameters, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
+        )
+        self.parameters = parameters
+        self.compiled = torch.compile(self.losses, dynamic=False)
+
+    def crop(self, samples: Tensor) -> Tensor:
+        """Cuts the front end's overhang off: the samples that the mel frames are of."""
+        overhang = self.networks.mel.overhang
+        return samples[:, overhang : samples.shape[1] - overhang]
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        """Losses by name; "total" is what is minimised. Detached extras start with "_"."""
+        raise NotImplementedError
+
+    def step(self, samples: Tensor) -> Logs:
+        """One update; samples (B, n + 2 * overhang)."""
+        losses = self.compiled(samples)
+        extra = self.complete(losses)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        logs = {k: float(v.detach()) for k, v in losses.items() if not k.startswith("_")}
+        self.after(losses)
+        return {**logs, **extra, "gradient_norm": float(norm)}
+
+    def complete(self, losses: dict[str, Tensor]) -> Logs:
+        """Adds to the total what is not compiled: the adversarial terms."""
+        return {}
+
+    def after(self, losses: dict[str, Tensor]) -> None:
+        """What follows an update."""
+
+    def set_learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        return {"trained": self.trained.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.trained.load_state_dict(state["trained"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def evaluate(self, clips: list[Tensor]) -> Logs:
+        """Scores on clips of samples (n,), n a multiple of a column."""
+        raise NotImplementedError
+
+
+class VqVae(Stage):
+    """Patch VQ-VAE on log-mels: weighted L1 and commitment."""
+
+    name = "vqvae"
+    parts = ("encoder", "codebook", "decoder")
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        n = self.networks
+        with torch.no_grad():
+            mel = n.mel.frames(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = n.encoder(mel).float()
+        codes = n.quantizer(latents)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = n.decoder(codes.latents)
+        reconstruction = mel_loss(decoded.float(), mel)
+        return {
+            "total": reconstruction + 0.25 * codes.commitment,
+            "mel": reconstruction,
+            "commitment": codes.commitment,
+            "_latents": latents.detach(),
+            "_indices": codes.indices,
+            "_decoded": decoded.float(),
+        }
+
+    def after(self, losses: dict[str, Tensor]) -> None:
+        self.networks.quantizer.update(losses["_latents"], losses["_indices"])
+
+    def evaluate(self, clips: list[Tensor]) -> Logs:
+        n = self.networks
+        plain, pesq, counts = 0.0, 0.0, torch.zeros(n.config.codebook_entries)
+        for clip in clips:
+            mel = n.mel(clip[None])
+            codes = n.quantizer(n.encoder(mel))
+            decoded = n.decoder(codes.latents)
+            counts += torch.bincount(codes.indices.flatten(), minlength=len(counts))
+            plain += float((decoded - mel).abs().mean())
+            ideal = ideal_vocoder(n, clip, mel, decoded)
+            pesq += metrics.pesq_wb(clip.numpy(), ideal.numpy())
+        return {
+            "log_mel_error": plain / len(clips),
+            "pesq_ideal_vocoder": pesq / len(clips),
+            "entropy_bits": metrics.entropy_bits(counts.long().numpy()),
+        }
+
+
+def ideal_vocoder(n: Networks, clip: Tensor, mel: Tensor, decoded: Tensor) -> Tensor:
+    """The clip (n,) with each band's error of level, and nothing else, imposed on it.
+
+    What the quantiser would sound like through a vocoder that makes no error.
+    """
+    inverse = InverseSTFT(512, n.config.hop)
+    filters = mel_filters(n.config.mel_bands, 512, n.config.sample_rate)
+    spread = (decoded - mel) @ (filters / (filters.sum(0) + 1e-6))
+    padded = torch.nn.functional.pad(clip, (inverse.overhang, inverse.overhang))
+    spectrum = torch.fft.rfft(padded.unfold(-1, 512, n.config.hop) * inverse.window)
+    return inverse(spectrum[None] * spread.exp())[0].clamp(-1, 1)
+
+
+class Adversarial(VqVae):
+    """Late adversarial fine-tuning of the VQ-VAE against a PatchGAN on the mel.
+
+    arXiv 2509.02244, section 3; adaptive weight as in VQGAN (Esser et al. 2021, eq. 7).
+    """
+
+    name = "adversarial"
+    needs = VqVae.parts
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        self.game = Game(MelDiscriminator(), settings.learning_rate)
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        losses = super().losses(samples)
+        with torch.no_grad():
+            losses["_mel"] = self.networks.mel.frames(samples)
+        return losses
+
+    def complete(self, losses: dict[str, Tensor]) -> Logs:
+        real, fake = losses["_mel"], losses["_decoded"]
+        logs = self.game.update(real, fake)
+        deceit, _ = self.game.judge(real, fake)
+        last = self.networks.decoder.refine.weight
+        (a,) = torch.autograd.grad(losses["mel"], last, retain_graph=True)
+        (b,) = torch.autograd.grad(deceit, last, retain_graph=True)
+        weight = (a.norm() / (b.norm() + 1e-6)).clamp(max=1e4)
+        weight = weight * self.settings.options.get("adversarial", 0.5)
+        losses["total"] = losses["total"] + weight * deceit
+        return {**logs, "deceit": float(deceit.detach()), "weight": float(weight)}
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "game": self.game.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.game.load_state_dict(state["game"])
+
+    def set_learning_rate(self, rate: float) -> None:
+        super().set_learning_rate(rate)
+        self.game.set_learning_rate(rate)
+
+
+class Vocoder(Stage):
+    """Spectral vocoder on what the frozen codec reconstructs."""
+
+    name = "vocoder"
+    parts = ("spectral",)
+    needs = ("encoder", "codebook", "decoder")
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        self.waveform_loss = MultiResolutionMelLoss(networks.config.sample_rate)
+        super().__init__(networks, settings)
+
+    def mels(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """True and decoded log-mel; the first ``true_share`` of the batch is given as true."""
+        n = self.networks
+        with torch.no_grad():
+            mel = n.mel.frames(samples)
+            with torch.autocast("cpu", torch.bfloat16):
+                latents = n.encoder(mel).float()
+            latents = n.quantizer.lookup(n.quantizer.nearest(latents))
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = n.decoder(latents).float()
+        return mel, decoded
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            mel, decoded = self.mels(samples)
+        true = round(self.settings.options.get("true_share", 0.0) * len(samples))
+        return self.waveform_losses(torch.cat([mel[:true], decoded[true:]]), samples)
+
+    def waveform_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
+        n = self.networks
+        target = self.crop(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            spectrum = n.spectral.spectrum(mel)
+        output = n.spectral.synthesize(spectrum)
+        with torch.no_grad():
+            stft = n.spectral.inverse_stft
+            overhang = n.mel.overhang - stft.overhang
+            framed = samples[:, overhang : samples.shape[1] - overhang]
+            wanted = torch.fft.rfft(framed.unfold(-1, stft.n_fft, stft.hop) * stft.window)
+        waveform = self.waveform_loss(output, target)
+        phase = phase_loss(spectrum, wanted)
+        return {
+            "total": 15 * waveform + phase,
+            "waveform": waveform,
+            "phase": phase,
+            "_output": output,
+            "_target": target,
+        }
+
+    def evaluate(self, clips: list[Tensor]) -> Logs:
+        n = self.networks
+        scores: dict[str, list[float]] = {"pesq": [], "stoi": [], "pesq_true_mel": []}
+        for clip in clips:
+            mel = n.mel(clip[None])
+            decoded = n.decoder(n.quantizer.lookup(n.quantizer.nearest(n.encoder(mel))))
+            output = n.spectral(decoded)[0].clamp(-1, 1).numpy()
+            scores["pesq"].append(metrics.pesq_wb(clip.numpy(), output))
+            scores["stoi"].append(metrics.stoi(clip.numpy(), output))
+            best = n.spectral(mel)[0].clamp(-1, 1).numpy()
+            scores["pesq_true_mel"].append(metrics.pesq_wb(clip.numpy(), best))
+        return {name: sum(values) / len(values) for name, values in scores.items()}
+
+
+class Joint(Vocoder):
+    """Decoder and vocoder together, encoder and codebook frozen.
+
+    Option "adversarial": weight of the adversarial terms; without it, regression only.
+    """
+
+    name = "joint"
+    parts = ("decoder", "spectral")
+    needs = ("encoder", "codebook", "decoder", "spectral")
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        self.game: Game | None = None
+        if settings.options.get("adversarial"):
+            self.game = Game(SpectrogramDiscriminator(), settings.learning_rate)
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        mel, decoded = self.mels(samples)
+        losses = self.waveform_losses(decoded, samples)
+        reconstruction = mel_loss(decoded, mel)
+        total = losses["total"] + self.settings.options.get("mel", 2.0) * reconstruction
+        return {**losses, "total": total, "mel": reconstruction}
+
+    def complete(self, losses: dict[str, Tensor]) -> Logs:
+        if self.game is None:
+            return {}
+        real, fake = losses["_target"], losses["_output"]
+        logs = self.game.update(real, fake)
+        deceit, features = self.game.judge(real, fake)
+        weight = self.settings.options["adversarial"]
+        losses["total"] = losses["total"] + weight * (deceit + 4 * features)
+        return {**logs, "deceit": float(deceit.detach()), "features": float(features.detach())}
+
+    def state(self) -> dict[str, Any]:
+        game = {} if self.game is None else {"game": self.game.state_dict()}
+        return {**super().state(), **game}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        if self.game is not None:
+            self.game.load_state_dict(state["game"])
+
+    def set_learning_rate(self, rate: float) -> None:
+        super().set_learning_rate(rate)
+        if self.game is not None:
+            self.game.set_learning_rate(rate)
+
+
+STAGES: dict[str, type[Stage]] = {
+    stage.name: stage for stage in (VqVae, Adversarial, Vocoder, Joint)
+}
