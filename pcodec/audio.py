@@ -75,6 +75,9 @@ class Reader:
         """``raw`` is (rate, format) of headerless mono PCM."""
         self.name = str(source) if isinstance(source, Path) else "standard input"
         self.not_finite = 0
+        """samples that were nan or infinite so far"""
+        self.taken = 0
+        """frames read so far"""
         self._file: soundfile.SoundFile | None = None
         self._raw: BinaryIO | None = None
         self._spool: Any = None
@@ -129,6 +132,7 @@ class Reader:
                 return
             mono, bad = clean(block)
             self.not_finite += bad
+            self.taken += len(mono)
             yield mono
 
     def _read_raw(self, frames: int) -> NDArray[np.float32]:
@@ -186,7 +190,11 @@ class Writer:
             self._dtype = RAW_FORMATS[raw]
         elif sink.seekable() or format != "WAV":
             try:
-                self._file = soundfile.SoundFile(sink, "w", rate, 1, subtype, format=format)
+                # By its descriptor: libsndfile then sees a full disk as an error of its own.
+                sink.flush()
+                self._file = soundfile.SoundFile(
+                    sink.fileno(), "w", rate, 1, subtype, format=format, closefd=False
+                )
             except (soundfile.LibsndfileError, ValueError, TypeError) as error:
                 raise AudioError(
                     f"cannot write {format} {subtype or ''} at {rate} Hz: {error}"

@@ -8,6 +8,7 @@ message, a language model). Bits run from the most significant down; index 0 of 
 from __future__ import annotations
 
 from math import gcd
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def pack(indices: Indices, bits: int) -> bytes:
     values = np.ascontiguousarray(indices, np.uint16).reshape(-1, count)
     packed = np.empty((len(values), size), np.uint8)
     for byte in range(size):
-        total: NDArray[np.uint16] | int = 0
+        total: NDArray[Any] | int = 0
         for i in range(count):
             # Bits of index i lie at bits * i from the group's top; shift them to this byte.
             shift = (byte + 1) * 8 - (i + 1) * bits
@@ -55,7 +56,7 @@ def unpack(payload: bytes | memoryview, rows: int, bits: int) -> Indices:
     packed = np.frombuffer(payload, np.uint8).reshape(-1, size).astype(np.uint16)
     indices = np.empty((len(packed), count), np.uint16)
     for i in range(count):
-        total: NDArray[np.uint16] | int = 0
+        total: NDArray[Any] | int = 0
         for byte in range(size):
             shift = (byte + 1) * 8 - (i + 1) * bits
             if -bits < shift < 8:

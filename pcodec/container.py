@@ -128,7 +128,7 @@ class Header:
             reserved=0,
             crc=0,
         )
-        body = HEADER.build(fields)[:-4]
+        body: bytes = HEADER.build(fields)[:-4]
         return body + zlib.crc32(body).to_bytes(4, "little")
 
     @classmethod
@@ -162,8 +162,8 @@ class Header:
             **{f.name: raw[f.name] for f in dataclasses.fields(cls) if f.name != "samples"},
             samples=None if unknown or raw.samples == UNKNOWN else raw.samples,
         )
-        sizes = (header.source_rate, header.sample_rate, header.hop, header.patch_bands)
-        sizes += (header.patch_frames, header.mel_bands, header.block_columns)
+        sizes = [header.source_rate, header.sample_rate, header.hop, header.patch_bands]
+        sizes += [header.patch_frames, header.mel_bands, header.block_columns]
         if raw.channels != 1 or not all(sizes) or header.mel_bands % header.patch_bands:
             raise FormatError("the header states an impossible geometry")
         try:
@@ -175,7 +175,7 @@ class Header:
 
 def block(kind: bytes, payload: bytes, first_column: int = 0, columns: int = 0) -> bytes:
     """A whole block: head, payload, checksum."""
-    head = HEAD.build(
+    head: bytes = HEAD.build(
         {
             "type": kind,
             "flags": 0,
@@ -307,10 +307,11 @@ class Parser:
         if self.header is None:
             # Wrong bytes are refused as soon as they are seen, a short header only at the end.
             if self._buffer[:8] == MAGIC[: len(self._buffer)]:
-                wanted = int.from_bytes(self._buffer[10:12], "little")
-                if len(self._buffer) < min(MAX_HEADER, max(HEADER_BYTES, wanted)):
-                    if len(self._buffer) < HEADER_BYTES or self._header_valid():
-                        return []
+                wanted = HEADER_BYTES
+                if len(self._buffer) >= HEADER_BYTES and self._header_valid():
+                    wanted = min(MAX_HEADER, int.from_bytes(self._buffer[10:12], "little"))
+                if len(self._buffer) < wanted:
+                    return []
             self._take_header()
         return list(self._blocks(final=False))
 
@@ -376,11 +377,11 @@ class Parser:
         position = 0
         while self.end is None:
             found = buffer.find(SYNC, position)
-            if found != position and len(buffer) > position and self._searching is None:
-                if found >= 0 or len(buffer) - position >= 2 or final:
-                    self._searching = "unknown bytes between blocks"
+            # A sync's first byte may be the last one here.
+            rest = buffer[position:] if found < 0 else buffer[position:found]
+            if self._searching is None and rest and (final or found >= 0 or rest != SYNC[:1]):
+                self._searching = "unknown bytes between blocks"
             if found < 0:
-                # The sync's first byte may be the last one here.
                 position = max(position, len(buffer) - (0 if final else 1))
                 break
             position = found
@@ -481,11 +482,11 @@ def seek(stream: BinaryIO, header: Header, column: int) -> int:
     for offset, first in _indexed(stream, header, column):
         stream.seek(offset)
         raw = stream.read(HEAD_BYTES)
-        if len(raw) == HEAD_BYTES and raw[:3] == SYNC + b"A":
-            if binascii.crc_hqx(raw[:12], 0) == int.from_bytes(raw[12:], "little"):
-                if HEAD.parse(raw).first_column == first:
-                    stream.seek(offset)
-                    return first
+        valid = raw[:3] == SYNC + b"A" and len(raw) == HEAD_BYTES
+        valid = valid and binascii.crc_hqx(raw[:12], 0) == int.from_bytes(raw[12:], "little")
+        if valid and HEAD.parse(raw).first_column == first:
+            stream.seek(offset)
+            return first
     stream.seek(10)
     stream.seek(int.from_bytes(stream.read(2), "little"))
     return 0

@@ -17,6 +17,7 @@ from pcodec.errors import ModelMismatchError, PcodecError
 
 DEFAULT = "speech16k"
 VOCODERS = ("spectral",)
+GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "bits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,25 +39,16 @@ class Model:
 
     def fits(self, header: Header) -> bool:
         """Whether it decodes a stream: same codebook and front end, same geometry."""
-        c = self.config
-        return self.bitstream_id == header.bitstream_id and (
-            (c.sample_rate, c.hop, c.mel_bands, c.patch_bands, c.patch_frames, c.bits)
-            == (header.sample_rate, header.hop, header.mel_bands)
-            + (header.patch_bands, header.patch_frames, header.bits)
+        return self.bitstream_id == header.bitstream_id and all(
+            getattr(self.config, name) == getattr(header, name) for name in GEOMETRY
         )
 
     def header(self, source_rate: int, **fields: Any) -> Header:
         """The header of a stream of this model."""
-        c = self.config
         return Header(
             source_rate=source_rate,
             bitstream_id=self.bitstream_id,
-            sample_rate=c.sample_rate,
-            hop=c.hop,
-            mel_bands=c.mel_bands,
-            patch_bands=c.patch_bands,
-            patch_frames=c.patch_frames,
-            bits=c.bits,
+            **{name: getattr(self.config, name) for name in GEOMETRY},
             **fields,
         )
 

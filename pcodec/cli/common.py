@@ -6,9 +6,10 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import click
 from tqdm import tqdm
@@ -168,11 +169,17 @@ def named(path: Path) -> Iterator[None]:
         raise PcodecError(f"{name}: {error.strerror or error}") from error
 
 
+def unbuffered_stdin() -> BinaryIO:
+    """Standard input, giving what there is as it arrives."""
+    return cast(BinaryIO, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0))
+
+
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[BinaryIO]:
     """A file, or standard input."""
     if path == STREAM:
-        yield sys.stdin.buffer
+        with unbuffered_stdin() as stdin:
+            yield stdin
         return
     if path.is_dir():
         raise PcodecError(f"{path}: is a folder")
@@ -224,14 +231,22 @@ def progress(name: Path, seconds: float | None, quiet: bool) -> Any:
         total=None if seconds is None else round(seconds, 2),
         unit="s",
         disable=quiet or not sys.stderr.isatty(),
-        bar_format="{desc}: {n:.1f}/{total_fmt} s [{elapsed}, {rate_fmt} of audio a second]{bar:20}",
+        bar_format="{desc}: {n:.1f}/{total_fmt} s {bar:20} [{elapsed}, {rate_fmt} real time]",
         leave=False,
     )
 
 
+def summary(target: Path, seconds: float, started: float) -> None:
+    """One line about a finished job."""
+    took = time.perf_counter() - started
+    click.echo(f"{target}: {seconds:.2f} s at {seconds / took:.0f} times real time", err=True)
+
+
 def is_audio(path: Path) -> bool:
+    """Whether a name is that of an audio file."""
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def is_pcx(path: Path) -> bool:
+    """Whether a name is that of a coded file."""
     return path.suffix.lower() == ".pcx"

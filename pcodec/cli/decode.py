@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ import click
 from pcodec import models
 from pcodec.audio_formats import AUDIO_SUFFIXES, SUBTYPES
 from pcodec.cli import common
-from pcodec.errors import PcodecError
 
 
-class Time(click.ParamType):
+class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
     """Seconds, mm:ss.s or hh:mm:ss.s"""
 
     name = "time"
@@ -98,15 +98,9 @@ def decode(
 
     def do(source: Path, target: Path) -> bool:
         nonlocal codec, device
+        started = time.perf_counter()
         with common.open_input(source) as stream, common.named(source):
-            from pcodec.container import Parser
-
-            if codec is None:
-                # Refuse what is no .pcx before the networks are loaded.
-                peek = getattr(stream, "peek", None)
-                if peek is not None:
-                    Parser().feed(peek(1)[:8]) if peek(1) else Parser().close()
-                device = common.set_up_torch(device, threads)
+            device = common.set_up_torch(device, threads)
 
             from pcodec import audio
             from pcodec.codec import Decoding
@@ -124,10 +118,14 @@ def decode(
                 writer = audio.Writer(
                     out, decoding.rate, kind, subtype_, raw_format if raw else None
                 )
+                position = 0
                 for block in decoding.blocks():
                     writer.write(block)
+                    position += len(block)
                     bar.update(len(block) / decoding.rate)
                 writer.close()
+        if verbose:
+            common.summary(target, position / decoding.rate, started)
         seconds = header.column_samples / header.sample_rate
         for damage in decoding.damages:
             lost = ""
@@ -137,7 +135,4 @@ def decode(
             click.echo(f"pcodec: {source}: {lost}{damage.reason}", err=True)
         return not decoding.damages
 
-    try:
-        return common.run_jobs(todo, output_dir is not None, do)
-    except ValueError as error:
-        raise PcodecError(f"{todo[0][0]}: {error}") from error
+    return common.run_jobs(todo, output_dir is not None, do)

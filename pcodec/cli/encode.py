@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -56,10 +56,10 @@ def encode(
     def do(source: Path, target: Path) -> bool:
         started = time.perf_counter()
         raw_format_ = (rate or 0, raw_format) if raw else None
-        # Unbuffered, so that a live stream is passed on as it arrives.
-        stdin = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
         with common.named(source):
-            reader = audio.Reader(stdin if source == common.STREAM else source, raw_format_)
+            # Unbuffered, so that a live stream is passed on as it arrives.
+            stream = common.unbuffered_stdin() if source == common.STREAM else source
+            reader = audio.Reader(stream, raw_format_)
         if reader.channels > 1 and not quiet:
             click.echo(f"{reader.name}: {reader.channels} channels are mixed down to one", err=True)
         seconds = reader.frames / reader.rate if reader.frames is not None else None
@@ -68,7 +68,7 @@ def encode(
             common.progress(source, seconds, quiet) as bar,
         ):
 
-            def blocks():  # type: ignore[no-untyped-def]
+            def blocks() -> Iterator[audio.Samples]:
                 size = 512 / 16000 if live or source == common.STREAM else audio.BLOCK_SECONDS
                 for block in reader.blocks(size):
                     yield block
@@ -76,21 +76,14 @@ def encode(
 
             serial = int.from_bytes(os.urandom(4), "little") if target == common.STREAM else 0
             with common.named(source):
-                writer = encode_stream(
-                    codec, blocks(), reader.rate, out, 5 if live else 32, serial=serial
-                )
+                encode_stream(codec, blocks(), reader.rate, out, 5 if live else 32, serial)
         reader.close()
         if reader.not_finite and not quiet:
             click.echo(
                 f"{reader.name}: {reader.not_finite} samples were not finite; taken as 0", err=True
             )
         if verbose:
-            length = writer.columns * codec.config.column_samples / codec.config.sample_rate
-            took = time.perf_counter() - started
-            click.echo(
-                f"{target}: {length:.2f} s, {writer.offset} bytes, {length / took:.0f} times real time",
-                err=True,
-            )
+            common.summary(target, reader.taken / reader.rate, started)
         return True
 
     return common.run_jobs(todo, output_dir is not None, do)

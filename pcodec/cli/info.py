@@ -76,8 +76,7 @@ def text(about: dict[str, Any]) -> str:
         f" in {about['blocks']} blocks",
         f"  damage         {len(about['damage']) or 'none'}",
     ]
-    for d in about["damage"]:
-        lines.append(f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}")
+    lines += [f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}" for d in about["damage"]]
     return "\n".join(lines)
 
 

@@ -83,8 +83,9 @@ class ConvNeXtBlock(nn.Module):
         """(B, T, channels) -> (B, T, channels)."""
         frames = x.shape[1]
         padded = with_past(self, x, self.kernel - 1, past, last)
-        y = self.bias
+        y: Tensor = self.bias
         for i in range(self.kernel):
             y = y + padded[:, i : i + frames] * self.depthwise[i]
         y = self.contract(F.gelu(self.expand(self.norm(y)), approximate="tanh"))
-        return x + y * self.scale
+        result: Tensor = x + y * self.scale
+        return result

@@ -35,7 +35,8 @@ def mel_inverse(config: CodecConfig) -> Tensor:
     filters = mel_filters(config.mel_bands, config.vocoder_n_fft, config.sample_rate)
     inverse = torch.linalg.pinv(filters).clamp(min=0)
     inverse = inverse / (filters @ inverse).diagonal().clamp(min=0.3)
-    return inverse.T.contiguous()
+    transposed: Tensor = inverse.T.contiguous()
+    return transposed
 
 
 class SpectralVocoder(nn.Module):

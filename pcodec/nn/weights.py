@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,7 @@ from pcodec.nn.vocoder import SpectralVocoder
 class Networks(nn.Module):
     """All the networks of a codec model."""
 
-    PARTS = {
+    PARTS: ClassVar = {
         "encoder": ("mel", "encoder"),
         "codebook": ("quantizer",),
         "decoder": ("decoder",),
@@ -95,8 +96,8 @@ def bitstream_id(networks: Networks) -> bytes:
     filters as float32 and codebook as float16, little-endian, row by row.
     """
     c = networks.config
-    geometry = (c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands)
-    geometry += (c.patch_bands, c.patch_frames, c.bits, c.latent_dim)
+    geometry = [c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands]
+    geometry += [c.patch_bands, c.patch_frames, c.bits, c.latent_dim]
     digest = hashlib.sha256(" ".join(map(str, geometry)).encode())
     mel, codebook = networks.mel, networks.quantizer.codebook
     for tensor in (mel.window.float(), mel.filters.float(), codebook.to(torch.float16)):

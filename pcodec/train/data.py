@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from pcodec.audio_formats import AUDIO_SUFFIXES
 from pcodec.errors import AudioError
 
 Samples = NDArray[np.float32]
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
 
 
 def find_clips(data: Path) -> list[tuple[Path, str]]:
@@ -38,7 +38,7 @@ def find_clips(data: Path) -> list[tuple[Path, str]]:
             (data.parent / row["path"], row.get("speaker") or str(Path(row["path"]).parent))
             for row in rows
         ]
-    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return [(path, str(path.parent)) for path in files]
 
 
@@ -97,7 +97,7 @@ class Corpus:
         else:
             offset = int(rng.integers(-spare + 1))
             crop[offset : offset + end - start] = self.samples[start:end]
-        return crop / 32768
+        return crop / np.float32(32768)
 
 
 class Batches:
@@ -128,7 +128,7 @@ class Batches:
             audio = audio + noise * min(level, 10.0) * 10 ** (-rng.uniform(5, 30) / 20)
         low = -35 if rng.random() < 0.25 else -12
         gain = 10 ** (rng.uniform(low, 6) / 20)
-        scaled: Samples = audio * min(gain, 0.98 / (float(np.abs(audio).max()) + 1e-6))
+        scaled = audio * min(gain, 0.98 / (float(np.abs(audio).max()) + 1e-6))
         return scaled.astype(np.float32)
 
     def at(self, step: int) -> Tensor:

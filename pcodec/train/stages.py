@@ -8,7 +8,7 @@ are frozen: the bitstream does not change any more.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -99,16 +99,18 @@ class Stage:
     """What the loop needs of a stage."""
 
     name: str
-    parts: tuple[str, ...]
+    parts: ClassVar[tuple[str, ...]]
     """what it trains and exports"""
-    needs: tuple[str, ...] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
     """what must be there before"""
+    max_norm: ClassVar[float] = 1.0
+    """gradients are clipped to this norm"""
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.networks, self.settings = networks, settings
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
-        parameters = [p for p in self.trained.parameters()]
+        parameters = list(self.trained.parameters())
         self.optimizer = torch.optim.AdamW(
             parameters, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
         )
@@ -130,7 +132,7 @@ class Stage:
         extra = self.complete(losses)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
         self.optimizer.step()
         logs = {k: float(v.detach()) for k, v in losses.items() if not k.startswith("_")}
         self.after(losses)
@@ -164,7 +166,7 @@ class VqVae(Stage):
     """Patch VQ-VAE on log-mels: weighted L1 and commitment."""
 
     name = "vqvae"
-    parts = ("encoder", "codebook", "decoder")
+    parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         n = self.networks
@@ -226,7 +228,7 @@ class Adversarial(VqVae):
     """
 
     name = "adversarial"
-    needs = VqVae.parts
+    needs: ClassVar[tuple[str, ...]] = VqVae.parts
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
@@ -266,8 +268,9 @@ class Vocoder(Stage):
     """Spectral vocoder on what the frozen codec reconstructs."""
 
     name = "vocoder"
-    parts = ("spectral",)
-    needs = ("encoder", "codebook", "decoder")
+    max_norm: ClassVar[float] = 10.0
+    parts: ClassVar[tuple[str, ...]] = ("spectral",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.waveform_loss = MultiResolutionMelLoss(networks.config.sample_rate)
@@ -333,8 +336,8 @@ class Joint(Vocoder):
     """
 
     name = "joint"
-    parts = ("decoder", "spectral")
-    needs = ("encoder", "codebook", "decoder", "spectral")
+    parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
