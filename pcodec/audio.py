@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -54,8 +55,10 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
 
 
 def clean(x: NDArray[Any]) -> tuple[Samples, int]:
-    """Frames (n, channels) -> finite mono samples (n,), and how many were not finite."""
+    """(n,) or (n, channels) -> finite mono samples (n,), and how many were not finite."""
     x = np.asarray(x, np.float32)
+    if x.ndim == 1:
+        x = x[:, None]
     bad = ~np.isfinite(x)
     count = int(bad.sum())
     if count:
@@ -188,7 +191,7 @@ class Writer:
         self._sink, self._file, self._dtype = sink, None, "<i2"
         if raw is not None:
             self._dtype = RAW_FORMATS[raw]
-        elif sink.seekable() or format != "WAV":
+        elif format != "WAV" or stat.S_ISREG(os.fstat(sink.fileno()).st_mode):
             try:
                 # By its descriptor: libsndfile then sees a full disk as an error of its own.
                 sink.flush()
@@ -208,7 +211,10 @@ class Writer:
         """Samples (n,); beyond full scale they are clipped."""
         x = np.clip(x, -1.0, 1.0)
         if self._file is not None:
-            self._file.write(x)
+            try:
+                self._file.write(x)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"cannot be written, is the disk full? ({error})") from error
             return
         dtype = np.dtype(self._dtype)
         if dtype.kind == "i":

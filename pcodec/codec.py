@@ -63,7 +63,7 @@ class Codec:
 
     def to_tokens(self, wav: NDArray[Any], rate: int = 16000) -> Indices:
         """Audio (frames,) or (frames, channels) -> indices (columns, rows)."""
-        frames, _ = clean(np.asarray(wav).reshape(len(wav), -1))
+        frames, _ = clean(wav)
         with self.stream_encoder() as encoder:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
             return np.concatenate([encoder.push(resampled), encoder.finish()])
@@ -373,7 +373,7 @@ def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:
     wav = np.asarray(wav)
     if np.issubdtype(wav.dtype, np.integer):
         wav = wav / -float(np.iinfo(wav.dtype).min)
-    mono, _ = clean(wav.reshape(len(wav), -1))
+    mono, _ = clean(wav)
     out = io.BytesIO()
     encode_stream(load(model), [mono], rate, out)
     return out.getvalue()

@@ -38,6 +38,7 @@ class CodecConfig:
     vocoder_n_fft: int = 512
     vocoder_look_ahead: int = 1
     """frames"""
+    hifigan_width: int = 160
 
     def __post_init__(self) -> None:
         if self.mel_bands % self.patch_bands:

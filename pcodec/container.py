@@ -305,8 +305,8 @@ class Parser:
         self._buffer += data
         self.bytes_read += len(data)
         if self.header is None:
-            # Wrong bytes are refused as soon as they are seen, a short header only at the end.
-            if self._buffer[:8] == MAGIC[: len(self._buffer)]:
+            # A wrong magic is refused as soon as it is there, a short header only at the end.
+            if self._buffer[:8] == MAGIC[: len(self._buffer)] or len(self._buffer) < len(MAGIC):
                 wanted = HEADER_BYTES
                 if len(self._buffer) >= HEADER_BYTES and self._header_valid():
                     wanted = min(MAX_HEADER, int.from_bytes(self._buffer[10:12], "little"))

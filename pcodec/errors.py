@@ -4,6 +4,9 @@
 class PcodecError(Exception):
     """Any error that pcodec raises on purpose; its text is one line for a person."""
 
+    names_file = False
+    """Whether the text already starts with the name of a file."""
+
 
 class AudioError(PcodecError):
     """Audio that cannot be read or written."""

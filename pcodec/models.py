@@ -16,7 +16,7 @@ from pcodec.container import Header
 from pcodec.errors import ModelMismatchError, PcodecError
 
 DEFAULT = "speech16k"
-VOCODERS = ("spectral",)
+VOCODERS = ("spectral", "hifigan")
 GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "bits")
 
 

@@ -159,14 +159,14 @@ def named(path: Path) -> Iterator[None]:
     name = "standard input" if path == STREAM else str(path)
     try:
         yield
-    except PcodecError as error:
-        if name in str(error):
+    except (PcodecError, OSError) as error:
+        known = error.names_file if isinstance(error, PcodecError) else error.filename
+        if known or isinstance(error, BrokenPipeError) or name in str(error):
             raise
-        raise type(error)(f"{name}: {error}") from error
-    except OSError as error:
-        if error.filename or isinstance(error, BrokenPipeError):
-            raise
-        raise PcodecError(f"{name}: {error.strerror or error}") from error
+        kind = type(error) if isinstance(error, PcodecError) else PcodecError
+        new = kind(f"{name}: {error_line(error)}")
+        new.names_file = True
+        raise new from error
 
 
 def unbuffered_stdin() -> BinaryIO:
@@ -200,7 +200,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
         if source != STREAM and source.exists() and path.samefile(source):
             raise click.UsageError(f"{path}: input and output are the same file")
         if not path.is_file():  # a device or a named pipe
-            with path.open("wb") as file:
+            with named(path), path.open("wb") as file:
                 yield file
             return
         if not force:
@@ -211,7 +211,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
         raise PcodecError(f"{path}: {error.strerror}") from error
     part = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as file, named(path):
+        with named(path), os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ import click
 
 from pcodec.errors import PcodecError
 
-STAGES = ("vqvae", "adversarial", "vocoder", "joint")
+STAGES = ("vqvae", "adversarial", "vocoder", "joint", "hifigan")
 
 
 @click.command()

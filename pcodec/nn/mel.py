@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcodec.config import CodecConfig
 from pcodec.nn.streaming import Past
 
 
@@ -30,6 +31,18 @@ def mel_filters(bands: int, n_fft: int, sample_rate: int) -> Tensor:
     rise, fall = (bins - low) / (centre - low), (high - bins) / (high - centre)
     filters = torch.minimum(rise, fall).clamp(min=0) * 2 / (high - low)
     return filters.float()
+
+
+def mel_inverse(config: CodecConfig) -> Tensor:
+    """Non-negative pseudo-inverse of the mel filters, (bands, vocoder_n_fft // 2 + 1).
+
+    As FreeV's, with bands scaled so that mel(inverse(mel)) has about the same level.
+    """
+    filters = mel_filters(config.mel_bands, config.vocoder_n_fft, config.sample_rate)
+    inverse = torch.linalg.pinv(filters).clamp(min=0)
+    inverse = inverse / (filters @ inverse).diagonal().clamp(min=0.3)
+    transposed: Tensor = inverse.T.contiguous()
+    return transposed
 
 
 class MelSpectrogram(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.mel import InverseSTFT, mel_filters
+from pcodec.nn.mel import InverseSTFT, mel_inverse
 from pcodec.nn.patch_vqvae import MEAN, SPREAD
 from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
 
@@ -25,18 +25,6 @@ class Spectrum(NamedTuple):
     """(B, frames, n_fft // 2 + 1), natural log"""
     phasor: Tensor
     """(B, frames, n_fft // 2 + 1, 2), cosine and sine of the phase"""
-
-
-def mel_inverse(config: CodecConfig) -> Tensor:
-    """Non-negative pseudo-inverse of the mel filters, (bands, vocoder_n_fft // 2 + 1).
-
-    As FreeV's, with bands scaled so that mel(inverse(mel)) has about the same level.
-    """
-    filters = mel_filters(config.mel_bands, config.vocoder_n_fft, config.sample_rate)
-    inverse = torch.linalg.pinv(filters).clamp(min=0)
-    inverse = inverse / (filters @ inverse).diagonal().clamp(min=0.3)
-    transposed: Tensor = inverse.T.contiguous()
-    return transposed
 
 
 class SpectralVocoder(nn.Module):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
+from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import MelSpectrogram
 from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
 from pcodec.nn.quantizer import Quantizer
@@ -30,6 +31,7 @@ class Networks(nn.Module):
         "codebook": ("quantizer",),
         "decoder": ("decoder",),
         "spectral": ("spectral",),
+        "hifigan": ("hifigan",),
     }
 
     def __init__(self, config: CodecConfig, parts: tuple[str, ...] = tuple(PARTS)) -> None:
@@ -46,6 +48,8 @@ class Networks(nn.Module):
             self.decoder = PatchDecoder(config)
         if "spectral" in parts:
             self.spectral = SpectralVocoder(config)
+        if "hifigan" in parts:
+            self.hifigan = HifiGan(config)
 
     def save(self, folder: Path, parts: tuple[str, ...]) -> None:
         """Writes the files of some parts, and config.json, into a model folder."""

@@ -81,6 +81,51 @@ class SpectrogramDiscriminator(nn.Module):
         return judgements
 
 
+class PeriodDiscriminator(nn.Module):
+    """Multi-period discriminator (Kong et al. 2020), narrow: samples folded at prime periods."""
+
+    PERIODS = (2, 3, 5, 7, 11)
+    WIDTHS = (1, 8, 32, 64, 128)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)))
+                for a, b in pairwise(self.WIDTHS)
+            )
+            for _ in self.PERIODS
+        )
+        self.finals = nn.ModuleList(
+            weight_norm(nn.Conv2d(self.WIDTHS[-1], 1, (3, 1), padding=(1, 0))) for _ in self.PERIODS
+        )
+
+    def forward(self, samples: Tensor) -> list[Judgement]:
+        """Samples (B, n)."""
+        judgements = []
+        for period, layers, final in zip(self.PERIODS, self.layers, self.finals, strict=True):
+            whole = samples.shape[1] // period * period
+            x = samples[:, :whole].reshape(len(samples), 1, -1, period)
+            features = []
+            for layer in layers:  # type: ignore[attr-defined]
+                x = F.leaky_relu(layer(x), 0.1)
+                features.append(x)
+            judgements.append(Judgement(final(x).float(), features))
+        return judgements
+
+
+class WaveformDiscriminator(nn.Module):
+    """Both kinds of discriminators of waveforms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrogram, self.period = SpectrogramDiscriminator(), PeriodDiscriminator()
+
+    def forward(self, samples: Tensor) -> list[Judgement]:
+        judgements: list[Judgement] = self.spectrogram(samples) + self.period(samples)
+        return judgements
+
+
 def discriminator_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
     """Hinge loss, mean over discriminators."""
     losses = [

@@ -1,8 +1,8 @@
 """The stages of training: what is trained, on which losses, how it is measured.
 
 In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
-reconstruct; `Joint`, decoder and vocoder together. From the third on, encoder and codebook
-are frozen: the bitstream does not change any more.
+reconstruct; `Joint`, decoder and vocoder together; `HifiGanVocoder`, the paper's vocoder.
+From the third on, encoder and codebook are frozen: the bitstream does not change any more.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pcodec.train.discriminators import (
     Judgement,
     MelDiscriminator,
     SpectrogramDiscriminator,
+    WaveformDiscriminator,
     discriminator_loss,
     feature_loss,
     generator_loss,
@@ -80,10 +81,6 @@ class Game:
         judgements = self._judge(fake)
         return generator_loss(judgements), feature_loss(wanted, judgements)
 
-    def set_learning_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
     def state_dict(self) -> dict[str, Any]:
         return {
             "discriminator": self.discriminator.state_dict(),
@@ -108,6 +105,7 @@ class Stage:
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.networks, self.settings = networks, settings
+        self.game: Game | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
         parameters = list(self.trained.parameters())
@@ -146,16 +144,22 @@ class Stage:
         """What follows an update."""
 
     def set_learning_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        games = [] if self.game is None else [self.game.optimizer]
+        for optimizer in (self.optimizer, *games):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs."""
-        return {"trained": self.trained.state_dict(), "optimizer": self.optimizer.state_dict()}
+        game = {} if self.game is None else {"game": self.game.state_dict()}
+        state = {"trained": self.trained.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**state, **game}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.trained.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.game is not None:
+            self.game.load_state_dict(state["game"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         """Scores on clips of samples (n,), n a multiple of a column."""
@@ -232,7 +236,7 @@ class Adversarial(VqVae):
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
-        self.game = Game(MelDiscriminator(), settings.learning_rate)
+        self.opponent = self.game = Game(MelDiscriminator(), settings.learning_rate)
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         losses = super().losses(samples)
@@ -242,8 +246,8 @@ class Adversarial(VqVae):
 
     def complete(self, losses: dict[str, Tensor]) -> Logs:
         real, fake = losses["_mel"], losses["_decoded"]
-        logs = self.game.update(real, fake)
-        deceit, _ = self.game.judge(real, fake)
+        logs = self.opponent.update(real, fake)
+        deceit, _ = self.opponent.judge(real, fake)
         last = self.networks.decoder.refine.weight
         (a,) = torch.autograd.grad(losses["mel"], last, retain_graph=True)
         (b,) = torch.autograd.grad(deceit, last, retain_graph=True)
@@ -252,32 +256,27 @@ class Adversarial(VqVae):
         losses["total"] = losses["total"] + weight * deceit
         return {**logs, "deceit": float(deceit.detach()), "weight": float(weight)}
 
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "game": self.game.state_dict()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
-        self.game.load_state_dict(state["game"])
+class Waveform(Stage):
+    """What the stages with a vocoder share: encoder and codebook are frozen.
 
-    def set_learning_rate(self, rate: float) -> None:
-        super().set_learning_rate(rate)
-        self.game.set_learning_rate(rate)
+    Option "adversarial": weight of the adversarial terms; without it, regression only.
+    """
 
-
-class Vocoder(Stage):
-    """Spectral vocoder on what the frozen codec reconstructs."""
-
-    name = "vocoder"
     max_norm: ClassVar[float] = 10.0
-    parts: ClassVar[tuple[str, ...]] = ("spectral",)
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+    vocoder: ClassVar[str] = "spectral"
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.waveform_loss = MultiResolutionMelLoss(networks.config.sample_rate)
         super().__init__(networks, settings)
+        if settings.options.get("adversarial"):
+            self.game = Game(self.make_discriminator(), settings.learning_rate)
+
+    def make_discriminator(self) -> nn.Module:
+        return SpectrogramDiscriminator()
 
     def mels(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """True and decoded log-mel; the first ``true_share`` of the batch is given as true."""
+        """True and decoded log-mel (B, frames, bands)."""
         n = self.networks
         with torch.no_grad():
             mel = n.mel.frames(samples)
@@ -288,13 +287,8 @@ class Vocoder(Stage):
             decoded = n.decoder(latents).float()
         return mel, decoded
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            mel, decoded = self.mels(samples)
-        true = round(self.settings.options.get("true_share", 0.0) * len(samples))
-        return self.waveform_losses(torch.cat([mel[:true], decoded[true:]]), samples)
-
-    def waveform_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
+    def spectral_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
+        """Regression losses of the spectral vocoder on a log-mel of the samples."""
         n = self.networks
         target = self.crop(samples)
         with torch.autocast("cpu", torch.bfloat16):
@@ -315,43 +309,6 @@ class Vocoder(Stage):
             "_target": target,
         }
 
-    def evaluate(self, clips: list[Tensor]) -> Logs:
-        n = self.networks
-        scores: dict[str, list[float]] = {"pesq": [], "stoi": [], "pesq_true_mel": []}
-        for clip in clips:
-            mel = n.mel(clip[None])
-            decoded = n.decoder(n.quantizer.lookup(n.quantizer.nearest(n.encoder(mel))))
-            output = n.spectral(decoded)[0].clamp(-1, 1).numpy()
-            scores["pesq"].append(metrics.pesq_wb(clip.numpy(), output))
-            scores["stoi"].append(metrics.stoi(clip.numpy(), output))
-            best = n.spectral(mel)[0].clamp(-1, 1).numpy()
-            scores["pesq_true_mel"].append(metrics.pesq_wb(clip.numpy(), best))
-        return {name: sum(values) / len(values) for name, values in scores.items()}
-
-
-class Joint(Vocoder):
-    """Decoder and vocoder together, encoder and codebook frozen.
-
-    Option "adversarial": weight of the adversarial terms; without it, regression only.
-    """
-
-    name = "joint"
-    parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
-
-    def __init__(self, networks: Networks, settings: Settings) -> None:
-        super().__init__(networks, settings)
-        self.game: Game | None = None
-        if settings.options.get("adversarial"):
-            self.game = Game(SpectrogramDiscriminator(), settings.learning_rate)
-
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
-        mel, decoded = self.mels(samples)
-        losses = self.waveform_losses(decoded, samples)
-        reconstruction = mel_loss(decoded, mel)
-        total = losses["total"] + self.settings.options.get("mel", 2.0) * reconstruction
-        return {**losses, "total": total, "mel": reconstruction}
-
     def complete(self, losses: dict[str, Tensor]) -> Logs:
         if self.game is None:
             return {}
@@ -362,21 +319,80 @@ class Joint(Vocoder):
         losses["total"] = losses["total"] + weight * (deceit + 4 * features)
         return {**logs, "deceit": float(deceit.detach()), "features": float(features.detach())}
 
-    def state(self) -> dict[str, Any]:
-        game = {} if self.game is None else {"game": self.game.state_dict()}
-        return {**super().state(), **game}
+    def evaluate(self, clips: list[Tensor]) -> Logs:
+        n = self.networks
+        vocoder = getattr(n, self.vocoder)
+        scores: dict[str, list[float]] = {"pesq": [], "stoi": [], "pesq_true_mel": []}
+        for clip in clips:
+            mel = n.mel(clip[None])
+            decoded = n.decoder(n.quantizer.lookup(n.quantizer.nearest(n.encoder(mel))))
+            output = vocoder(decoded)[0].clamp(-1, 1).numpy()
+            scores["pesq"].append(metrics.pesq_wb(clip.numpy(), output))
+            scores["stoi"].append(metrics.stoi(clip.numpy(), output))
+            best = vocoder(mel)[0].clamp(-1, 1).numpy()
+            scores["pesq_true_mel"].append(metrics.pesq_wb(clip.numpy(), best))
+        return {name: sum(values) / len(values) for name, values in scores.items()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
-        if self.game is not None:
-            self.game.load_state_dict(state["game"])
 
-    def set_learning_rate(self, rate: float) -> None:
-        super().set_learning_rate(rate)
-        if self.game is not None:
-            self.game.set_learning_rate(rate)
+class Vocoder(Waveform):
+    """Spectral vocoder on what the frozen codec reconstructs.
+
+    Option "true_share": the part of each batch that is given its true mel instead.
+    """
+
+    name = "vocoder"
+    parts: ClassVar[tuple[str, ...]] = ("spectral",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            mel, decoded = self.mels(samples)
+        true = round(self.settings.options.get("true_share", 0.0) * len(samples))
+        return self.spectral_losses(torch.cat([mel[:true], decoded[true:]]), samples)
+
+
+class Joint(Waveform):
+    """Decoder and spectral vocoder together. Option "mel": weight of the decoder's own loss."""
+
+    name = "joint"
+    parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        mel, decoded = self.mels(samples)
+        losses = self.spectral_losses(decoded, samples)
+        reconstruction = mel_loss(decoded, mel)
+        total = losses["total"] + self.settings.options.get("mel", 2.0) * reconstruction
+        return {**losses, "total": total, "mel": reconstruction}
+
+
+class HifiGanVocoder(Waveform):
+    """The paper's vocoder, on what the frozen codec reconstructs."""
+
+    name = "hifigan"
+    parts: ClassVar[tuple[str, ...]] = ("hifigan",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+    vocoder: ClassVar[str] = "hifigan"
+
+    def make_discriminator(self) -> nn.Module:
+        return WaveformDiscriminator()
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        n = self.networks
+        with torch.no_grad():
+            _, decoded = self.mels(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = n.hifigan(decoded).float()
+        target = self.crop(samples)
+        waveform = self.waveform_loss(output, target)
+        return {
+            "total": 15 * waveform,
+            "waveform": waveform,
+            "_output": output,
+            "_target": target,
+        }
 
 
 STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (VqVae, Adversarial, Vocoder, Joint)
+    stage.name: stage for stage in (VqVae, Adversarial, Vocoder, Joint, HifiGanVocoder)
 }

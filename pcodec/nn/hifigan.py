@@ -1,0 +1,106 @@
+"""The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020).
+
+Transposed convolutions to the sample, each followed by residual blocks of several kernel
+sizes and dilations. Features are (B, time, channels) at the seams, as everywhere.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcodec.config import CodecConfig
+from pcodec.nn.mel import mel_inverse
+from pcodec.nn.patch_vqvae import MEAN, SPREAD
+from pcodec.nn.streaming import CausalConv, Past, with_past
+
+STRIDES, KERNELS = (4, 4, 4, 2), (16, 16, 4, 4)
+"""Of the transposed convolutions (arXiv 2509.02244)."""
+RESIDUAL_KERNELS, DILATIONS = (3, 7, 11), (1, 3, 5)
+SLOPE = 0.1
+
+
+class CausalConv1d(nn.Module):
+    """Dilated convolution that sees no future; (B, T, channels) -> (B, T, out_channels)."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, out_channels, kernel, dilation=dilation)
+        self.history = (kernel - 1) * dilation
+
+    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+        if not x.shape[1]:
+            return x.new_zeros(x.shape[0], 0, self.conv.out_channels)
+        x = with_past(self, x, self.history, past, last)
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+
+
+class CausalUpsample(nn.Module):
+    """Transposed convolution whose frame t reaches samples from ``t * stride`` on."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.kernel = stride, kernel
+        self.history = -(-kernel // stride) - 1
+        self.conv = nn.ConvTranspose1d(channels, out_channels, kernel, stride)
+
+    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+        """(B, T, channels) -> (B, T * stride, out_channels)."""
+        frames = x.shape[1]
+        if not frames:
+            return x.new_zeros(x.shape[0], 0, self.conv.out_channels)
+        x = with_past(self, x, self.history, past, last)
+        start = self.history * self.stride
+        y: Tensor = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return y[:, start : start + frames * self.stride]
+
+
+class ResidualBlocks(nn.Module):
+    """Multi-receptive-field fusion: the mean of residual stacks of several kernel sizes."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.stacks = nn.ModuleList(
+            nn.ModuleList(CausalConv1d(channels, channels, kernel, d) for d in DILATIONS)
+            for kernel in RESIDUAL_KERNELS
+        )
+
+    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+        total = torch.zeros_like(x)
+        for stack in self.stacks:
+            y = x
+            for conv in stack:  # type: ignore[attr-defined]
+                y = y + conv(F.leaky_relu(y, SLOPE), past, last)
+            total = total + y
+        return total / len(self.stacks)
+
+
+class HifiGan(nn.Module):
+    """Log-mel (B, frames, bands) -> samples (B, n), within [-1, 1].
+
+    Beside the mel it is fed the log amplitude that the pseudo-inverse of the mel filters
+    gives, which spares it from learning the filters.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.look_ahead = config.vocoder_look_ahead
+        self.register_buffer("inverse", mel_inverse(config), persistent=False)
+        bins = config.vocoder_n_fft // 2 + 1
+        width = config.hifigan_width
+        self.embed = CausalConv(config.mel_bands + bins, width, 7, self.look_ahead)
+        self.upsamples, self.residuals = nn.ModuleList(), nn.ModuleList()
+        for stride, kernel in zip(STRIDES, KERNELS, strict=True):
+            self.upsamples.append(CausalUpsample(width, width // 2, kernel, stride))
+            width //= 2
+            self.residuals.append(ResidualBlocks(width))
+        self.final = CausalConv1d(width, 1, 7)
+
+    def forward(self, mel: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+        inverse: Tensor = self.inverse  # type: ignore[assignment]
+        amplitude = (mel.float().exp() @ inverse).clamp(min=1e-5).log()
+        x = self.embed((torch.cat([mel, amplitude], -1) - MEAN) / SPREAD, past, last)
+        for upsample, residual in zip(self.upsamples, self.residuals, strict=True):
+            x = residual(upsample(F.leaky_relu(x, SLOPE), past, last), past, last)
+        return torch.tanh(self.final(F.leaky_relu(x, SLOPE), past, last).float())[..., 0]

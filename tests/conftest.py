@@ -1,0 +1,70 @@
+import os
+
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # what the tests train is too short for it
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import pcodec
+
+SPEECH = Path(__file__).parent / "speech.flac"
+
+
+@pytest.fixture(scope="session")
+def speech():
+    """Real speech, 16 kHz mono float32."""
+    samples, rate = soundfile.read(SPEECH, dtype="float32")
+    assert rate == 16000
+    return samples
+
+
+@pytest.fixture(scope="session")
+def codec():
+    return pcodec.load()
+
+
+@pytest.fixture(scope="session")
+def tokens(codec, speech):
+    return codec.to_tokens(speech)
+
+
+@pytest.fixture(scope="session")
+def coded(speech):
+    """The speech as a .pcx stream."""
+    return pcodec.encode(speech, 16000)
+
+
+@pytest.fixture
+def coded_file(coded, tmp_path):
+    path = tmp_path / "speech.pcx"
+    path.write_bytes(coded)
+    return path
+
+
+@pytest.fixture
+def pcodec_command():
+    """Runs the command line in a process of its own; gives what it did."""
+
+    def run(*arguments, input=None, **options):
+        return subprocess.run(
+            [sys.executable, "-m", "pcodec", *map(str, arguments)],
+            input=input,
+            capture_output=True,
+            timeout=120,
+            **options,
+        )
+
+    return run
+
+
+def snr(reference, other):
+    """Signal-to-noise ratio in dB."""
+    noise = np.asarray(reference, np.float64) - other
+    return 10 * np.log10(
+        np.sum(np.square(reference, dtype=np.float64)) / (np.sum(noise**2) + 1e-30)
+    )

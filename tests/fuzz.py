@@ -1,0 +1,112 @@
+"""Random damage to a valid stream: ``python tests/fuzz.py [MUTATIONS] [SEED]``.
+
+Flips, cuts, insertions, swaps, repeats and hostile fields. For each: no crash, nothing
+out of time, every change of index data noticed, little memory.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import tracemalloc
+import zlib
+
+import numpy as np
+
+from pcodec.container import HEAD_BYTES, Header, Parser, Writer, block
+from pcodec.errors import FormatError
+
+MEGABYTE = 1 << 20
+
+
+def stream(columns: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    writer = Writer(out, Header(16000, bytes(16)))
+    writer.write(columns)
+    writer.finish(len(columns) * 512, {"source_frames": len(columns) * 512})
+    return out.getvalue()
+
+
+def mutate(data: bytes, r: random.Random) -> bytes:
+    """One to three damages."""
+    out = bytearray(data)
+    for _ in range(r.choice((1, 1, 1, 2, 3))):
+        a, b = sorted(r.randrange(len(out)) for _ in range(2))
+        kind = r.randrange(8)
+        if kind == 0:
+            out[a] ^= 1 << r.randrange(8)
+        elif kind == 1:
+            out[a : a + r.randrange(1, 64)] = r.randbytes(r.randrange(1, 64))
+        elif kind == 2:
+            del out[a : b if r.random() < 0.2 else a + r.randrange(1, 64)]
+        elif kind == 3:
+            out[a:a] = r.randbytes(r.randrange(1, 3000))
+        elif kind == 4:
+            out += out[a:b]
+        elif kind == 5:
+            size = min(b - a, len(out) - b)
+            out[a : a + size], out[b : b + size] = out[b : b + size], out[a : a + size]
+        elif kind == 6:
+            # A field of the header, under a right checksum.
+            out[r.randrange(8, 60)] = r.choice((0, 1, 0x7F, 0xFF, r.randrange(256)))
+            out[60:64] = zlib.crc32(out[:60]).to_bytes(4, "little")
+        else:
+            # A block with right checksums that says what it likes.
+            first, columns = r.choice((0, 31, 32, 2**16, 2**32 - 1)), r.choice((0, 1, 32, 255))
+            payload = r.randbytes(r.choice((0, 1, 30, 32, columns * 30, 5000)))
+            out[a:a] = block(
+                r.choice((b"A", b"I", b"Z", b"t", b"x", b"X")), payload, first, columns
+            )
+        if len(out) < 2:
+            out += data[:100]
+    return bytes(out)
+
+
+def check(data: bytes, original: bytes, columns: np.ndarray, r: random.Random) -> None:
+    """Reads a damaged stream; raises if anything is not as it should be."""
+    parser, pieces = Parser(), []
+    size = r.choice((100, 1000, 1 << 16))
+    try:
+        for start in range(0, len(data), size):
+            pieces += parser.feed(data[start : start + size])
+        pieces += parser.close()
+    except FormatError:
+        return
+    position = 0
+    intact = len(columns) == sum(p.columns for p in pieces)
+    for piece in pieces:
+        assert piece.first_column == position, "a piece out of time"
+        position += piece.columns
+        if piece.indices is None:
+            intact = False
+        elif intact:
+            intact = np.array_equal(piece.indices, columns[piece.first_column : position])
+    if not parser.damages:
+        assert intact or data[:64] != original[:64], "a change of index data went unnoticed"
+    assert position <= 1024 + 9 * (len(data) // 30 + 1), "columns out of nothing"
+
+
+def run(mutations: int, seed: int) -> int:
+    """Returns the most memory that any mutation took, in bytes."""
+    r = random.Random(seed)
+    columns = np.random.default_rng(seed).integers(0, 1024, (100, 24), np.uint16)
+    original = stream(columns)
+    assert len(original) > 64 + HEAD_BYTES
+    peak = 0
+    for k in range(mutations):
+        data = mutate(original, r)
+        sample = k % 100 == 0  # tracing is slow
+        if sample:
+            tracemalloc.start()
+        check(data, original, columns, r)
+        if sample:
+            peak = max(peak, tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    return peak
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    memory = run(count, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    print(f"{count} mutations, at most {memory / MEGABYTE:.1f} MiB")

@@ -1,0 +1,307 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SPEECH
+
+from pcodec.cli import COMMANDS
+
+
+def one_line(result, *words):
+    text = result.stderr.decode()
+    assert len(text.strip().splitlines()) == 1, text
+    assert "Traceback" not in text
+    for word in words:
+        assert str(word) in text
+    return True
+
+
+def test_the_three_commands_of_the_readme_work(pcodec_command, tmp_path):
+    coded, decoded = tmp_path / "out.pcx", tmp_path / "rec.wav"
+    for result in (
+        pcodec_command("encode", SPEECH, coded),
+        pcodec_command("decode", coded, decoded),
+    ):
+        assert result.returncode == 0 and not result.stderr and not result.stdout
+    assert soundfile.info(decoded).frames == soundfile.info(SPEECH).frames
+    result = pcodec_command("info", coded)
+    assert result.returncode == 0 and b"7500 bit/s" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(pcodec_command, command):
+    result = pcodec_command(command, "--help")
+    assert result.returncode == 0 and len(result.stdout) > 100
+
+
+def test_info_speaks_json_with_stable_keys_and_no_torch(coded_file):
+    script = (
+        "import sys; sys.argv[1:] = ['info', '--json', *sys.argv[1:]]\n"
+        "from pcodec.cli import main\n"
+        "try: main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    run = [sys.executable, "-c", script, str(coded_file), str(coded_file)]
+    lines = subprocess.run(run, capture_output=True, check=True).stdout.splitlines()
+    about = json.loads(lines[1])
+    assert len(lines) == 2
+    assert list(about) == [
+        "file", "version", "model", "bitstream_id", "duration", "samples", "sample_rate",
+        "source_rate", "source_frames", "columns", "blocks", "rows", "bits", "codec_bit_rate",
+        "file_bytes", "file_bit_rate", "damage",
+    ]  # fmt: skip
+    assert about["model"] == "speech16k" and about["codec_bit_rate"] == 7500
+    assert about["file_bytes"] == coded_file.stat().st_size and about["damage"] == []
+
+
+def test_a_pipe_works_on_both_sides(pcodec_command, speech):
+    wav = pcodec_command("encode", SPEECH, "-").stdout
+    decoded = pcodec_command("decode", "-", "-", input=wav)
+    assert decoded.returncode == 0 and decoded.stdout[:4] == b"RIFF"
+    assert (len(decoded.stdout) - 44) // 2 == len(speech)
+    again = pcodec_command("encode", "-", "-", input=decoded.stdout)
+    assert again.returncode == 0
+    raw = pcodec_command("decode", "--raw", "-", "-", input=again.stdout)
+    assert len(raw.stdout) == 2 * len(speech)
+    coded = pcodec_command("encode", "--raw", "--rate", "16000", "-", "-", input=raw.stdout)
+    assert coded.returncode == 0 and coded.stdout[:4] == b"\x89PCX"
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "WAV", "AU", "OGG"])
+def test_any_kind_of_file_comes_through_standard_input(pcodec_command, tmp_path, speech, kind):
+    path = tmp_path / "in"
+    soundfile.write(path, speech, 16000, format=kind)
+    result = pcodec_command("encode", "-", tmp_path / "out.pcx", input=path.read_bytes())
+    assert result.returncode == 0, result.stderr
+    about = json.loads(pcodec_command("info", "--json", tmp_path / "out.pcx").stdout)
+    assert about["samples"] == len(speech)
+
+
+def test_live_output_comes_before_the_input_ends(speech):
+    """Real-time use: what has been said comes out while the pipe is still open."""
+    run = [sys.executable, "-m", "pcodec"]
+    encoder = subprocess.Popen(
+        [*run, "encode", "--live", "--raw", "--rate", "16000", "-", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    decoder = subprocess.Popen(
+        [*run, "decode", "--raw", "-", "-"], stdin=encoder.stdout, stdout=subprocess.PIPE
+    )
+    encoder.stdout.close()
+    pcm = (speech[:32000] * 32767).astype("<i2").tobytes()
+    encoder.stdin.write(pcm)
+    encoder.stdin.flush()
+    # All but the latency and one block of five columns.
+    heard = decoder.stdout.read(2 * (32000 - 1600 - 5 * 512))
+    assert len(heard) == 2 * (32000 - 1600 - 5 * 512)
+    assert encoder.poll() is None and decoder.poll() is None
+    encoder.stdin.close()
+    assert len(heard) + len(decoder.stdout.read()) == len(pcm)
+    assert encoder.wait(20) == 0 and decoder.wait(20) == 0
+    decoder.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("subtype", "rate", "channels"),
+    [("PCM_U8", 8000, 1), ("PCM_24", 44100, 2), ("FLOAT", 192000, 1), ("DOUBLE", 11025, 5)],
+)
+def test_any_rate_channels_and_sample_format(
+    pcodec_command, tmp_path, speech, subtype, rate, channels
+):
+    source, coded, decoded = (tmp_path / name for name in ("a.wav", "a.pcx", "b.wav"))
+    frames = np.repeat(speech[:20001, None], channels, 1)
+    soundfile.write(source, frames, rate, subtype=subtype)
+    result = pcodec_command("encode", source, coded)
+    assert result.returncode == 0
+    assert (b"mixed down" in result.stderr) == (channels > 1)
+    assert pcodec_command("decode", "--subtype", "PCM_24", coded, decoded).returncode == 0
+    about = soundfile.info(decoded)
+    assert (about.frames, about.samplerate, about.channels) == (20001, rate, 1)
+    assert about.subtype == "PCM_24"
+
+
+def test_the_output_has_the_inputs_name_if_none_is_given(pcodec_command, tmp_path):
+    source = tmp_path / "speech.flac"
+    source.write_bytes(SPEECH.read_bytes())
+    assert pcodec_command("encode", source).returncode == 0
+    assert pcodec_command("decode", tmp_path / "speech.pcx").returncode == 0
+    assert soundfile.info(tmp_path / "speech.wav").samplerate == 16000
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".opus", ".aiff", ".mp3"])
+def test_the_suffix_chooses_the_file_type(pcodec_command, coded_file, tmp_path, suffix):
+    out = tmp_path / f"out{suffix}"
+    result = pcodec_command("decode", coded_file, out)
+    assert result.returncode == 0, result.stderr
+    assert soundfile.info(out).samplerate in (16000, 48000)
+
+
+def test_start_end_and_rate_are_exact(pcodec_command, coded_file, tmp_path):
+    out = tmp_path / "part.wav"
+    arguments = ("--start", "0:01.5", "--duration", "1.25", "--rate", "8000")
+    assert pcodec_command("decode", *arguments, coded_file, out).returncode == 0
+    assert soundfile.info(out).frames == 10000 and soundfile.info(out).samplerate == 8000
+
+
+def test_an_existing_output_is_kept_unless_forced(pcodec_command, coded_file, tmp_path):
+    out = tmp_path / "out.wav"
+    out.write_text("mine")
+    result = pcodec_command("decode", coded_file, out)
+    assert result.returncode == 1 and one_line(result, out, "exists")
+    assert out.read_text() == "mine"
+    assert pcodec_command("decode", "-f", coded_file, out).returncode == 0
+    assert soundfile.info(out).frames
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"RIFF", b"not audio at all" * 100, b"fLaC" + bytes(500), b"RIFF" + bytes(400)]
+)
+def test_bad_audio_is_one_line_and_loses_nothing(pcodec_command, tmp_path, content):
+    source, out = tmp_path / "bad.wav", tmp_path / "out.pcx"
+    source.write_bytes(content)
+    out.write_text("mine")
+    result = pcodec_command("encode", "-f", source, out)
+    assert result.returncode == 1 and one_line(result, source)
+    assert out.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [(b"", "empty"), (b"\x0a\x05\x01" + bytes(200), "Paintbrush"), (b"RIFF" + bytes(99), "WAV")],
+)
+def test_a_bad_stream_is_one_line_and_loses_nothing(pcodec_command, tmp_path, content, word):
+    source, out = tmp_path / "bad.pcx", tmp_path / "out.wav"
+    source.write_bytes(content)
+    out.write_text("mine")
+    for command in (("decode", "-f", source, out), ("info", source), ("verify", source)):
+        result = pcodec_command(*command)
+        assert result.returncode == 1 and one_line(result, source, word)
+    assert out.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_damage_is_decoded_around_named_and_told_by_the_exit_code(
+    pcodec_command, coded, tmp_path, speech
+):
+    source, out = tmp_path / "hurt.pcx", tmp_path / "out.wav"
+    source.write_bytes(coded[:2000] + b"!" + coded[2001:])
+    result = pcodec_command("decode", source, out)
+    assert result.returncode == 3 and one_line(result, source, "1.02 s to 2.05 s")
+    assert soundfile.info(out).frames == len(speech)
+    assert pcodec_command("verify", source).returncode == 3
+    assert pcodec_command("info", source).returncode == 3
+    out.write_text("mine")
+    result = pcodec_command("decode", "-f", "--on-error", "stop", source, out)
+    assert result.returncode == 1 and one_line(result, source)
+    assert out.read_text() == "mine"
+
+
+def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.flac").write_bytes(SPEECH.read_bytes())
+    (folder / "b.wav").write_bytes(b"bad")
+    (folder / "sub" / "c.flac").write_bytes(SPEECH.read_bytes())
+    (folder / "notes.txt").write_text("no audio")
+    result = pcodec_command("encode", "-r", "-d", out, folder)
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == 1 and lines[-1] == "2 ok, 1 failed"
+    assert "b.wav" in lines[0] and len(lines) == 2
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*.pcx")} == {"a.pcx", "sub/c.pcx"}
+    assert (out / "a.pcx").read_bytes() == (out / "sub" / "c.pcx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "one.wav", "two.wav"),
+        ("encode", "one.wav", "two.wav", "three.wav"),
+        ("encode", "-f", "one.wav", "one.wav"),
+        ("encode", "--raw", "one.wav"),
+        ("encode",),
+        ("encode", "-r", "."),
+        ("encode", "-d", "out", "one.wav", "./one.wav"),
+        ("decode", "--start", "late", "one.pcx"),
+        ("decode", "--start", "5", "--end", "1", "one.pcx"),
+        ("decode", "one.pcx", "one.txt"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_is_told_and_touches_nothing(pcodec_command, tmp_path, arguments):
+    for name in ("one.wav", "two.wav", "one.pcx"):
+        (tmp_path / name).write_text(name)
+    result = pcodec_command(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert b"Error" in result.stderr and b"Traceback" not in result.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.pcx", "one.wav", "two.wav"]
+    assert all(p.read_text() == p.name for p in tmp_path.iterdir())
+
+
+def test_input_and_output_may_not_be_the_same_file(pcodec_command, tmp_path, coded):
+    source = tmp_path / "a.pcx"
+    source.write_bytes(coded)
+    link = tmp_path / "b.wav"
+    link.hardlink_to(source)
+    result = pcodec_command("decode", "-f", source, link)
+    assert result.returncode == 2 and b"same file" in result.stderr
+    assert source.read_bytes() == coded
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+def test_a_full_disk_is_one_line(pcodec_command, coded_file):
+    for arguments in (("encode", SPEECH), ("decode", coded_file)):
+        result = pcodec_command(*arguments, "/dev/full")
+        assert result.returncode == 1 and one_line(result, "/dev/full", "No space left")
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "out.pcx"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", str(out)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdin.write(bytes(200_000))
+    process.stdin.flush()
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [p.suffix for p in tmp_path.iterdir()] == [".part"]
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == 130 and text.strip() == b"pcodec: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_leaves_ends_the_writer_quietly(tmp_path):
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pcodec", "encode", "--live", "--raw", "--rate", "16000", "-", "-"],
+        stdin=read_end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    os.close(read_end)
+    os.write(write_end, bytes(64000))
+    assert process.stdout.read(64)[:4] == b"\x89PCX"
+    process.stdout.close()
+    with contextlib.suppress(BrokenPipeError):
+        os.write(write_end, bytes(640_000))
+    os.close(write_end)
+    assert process.wait(30) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_verify_and_models_say_what_is_there(pcodec_command, coded_file):
+    result = pcodec_command("verify", "--full", coded_file)
+    assert result.returncode == 0 and result.stdout.decode() == f"{coded_file}: ok\n"
+    models = json.loads(pcodec_command("models", "--json").stdout)
+    assert models["name"] == "speech16k" and models["bit_rate"] == 7500

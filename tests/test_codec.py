@@ -1,0 +1,253 @@
+import concurrent.futures
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import snr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pcodec
+from pcodec.codec import Decoding, encode_stream
+
+
+def test_the_codec_says_its_rates(codec):
+    c = codec.config
+    assert (c.sample_rate, c.column_samples, c.rows, c.bits) == (16000, 512, 24, 10)
+    assert c.bit_rate == 7500
+
+
+def test_speech_comes_back_as_speech_of_the_same_length(speech, coded):
+    decoded, rate = pcodec.decode(coded)
+    assert rate == 16000 and decoded.dtype == np.float32 and len(decoded) == len(speech)
+    level = [20 * np.log10(np.sqrt(np.mean(x**2))) for x in (speech, decoded)]
+    assert abs(level[0] - level[1]) < 1.0
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+def test_the_length_is_kept_to_the_sample_at_any_rate(codec, rate):
+    longest = 3 * 512 * rate // 16000
+    noise = 0.1 * np.random.default_rng(0).standard_normal(longest).astype(np.float32)
+    step = 1 if rate == 16000 else 37
+    for length in [*range(0, longest + 1, step), longest]:
+        out = io.BytesIO()
+        encode_stream(codec, [noise[:length]], rate, out)
+        decoding = Decoding(io.BytesIO(out.getvalue()), codec=codec)
+        decoded = np.concatenate([np.zeros(0), *decoding.blocks()])
+        assert (len(decoded), decoding.rate) == (length, rate)
+        assert not decoding.damages
+
+
+def chunks(total):
+    return st.lists(st.integers(0, total // 2), max_size=12).map(
+        lambda cuts: np.sort(np.minimum(np.cumsum([0, *cuts]), total))
+    )
+
+
+@given(chunks(20000))
+@settings(deadline=None, max_examples=25)
+def test_encoding_in_any_chunks_gives_the_offline_indices(codec, speech, cuts):
+    speech = speech[:20000]
+    with codec.stream_encoder() as encoder:
+        parts = [encoder.push(part) for part in np.split(speech, cuts)]
+        parts.append(encoder.finish())
+    assert np.array_equal(np.concatenate(parts), codec.to_tokens(speech))
+
+
+@given(chunks(60))
+@settings(deadline=None, max_examples=25)
+def test_decoding_in_any_chunks_gives_the_offline_samples(codec, tokens, cuts):
+    tokens = tokens[:60]
+    with codec.stream_decoder() as decoder:
+        parts = [decoder.push(part) for part in np.split(tokens, cuts)]
+        parts.append(decoder.finish())
+    np.testing.assert_allclose(np.concatenate(parts), codec.from_tokens(tokens), atol=2e-5)
+
+
+def test_output_never_waits_for_more_than_the_stated_latency(codec, speech):
+    assert codec.latency <= 0.100 * 16000
+    given_, taken = 0, 0
+    worst = 0
+    with codec.stream_encoder() as encoder, codec.stream_decoder() as decoder:
+        for start in range(0, 16384, 16):
+            taken += 16
+            given_ += len(decoder.push(encoder.push(speech[start : start + 16])))
+            worst = max(worst, taken - given_)
+    # What is not out yet after so many samples in; 16 for the grain of this measurement.
+    assert worst <= codec.latency + 16
+
+
+def test_an_impulse_is_heard_within_the_latency_and_not_before_it_happened(codec):
+    # Changing the input at a sample changes nothing that was put out before it was read.
+    rng = np.random.default_rng(0)
+    quiet = 0.01 * rng.standard_normal(16384).astype(np.float32)
+    loud = quiet.copy()
+    loud[8192:] += 0.3 * rng.standard_normal(8192).astype(np.float32)
+    a, b = (codec.from_tokens(codec.to_tokens(x)) for x in (quiet, loud))
+    changed = np.abs(a - b) > 1e-4
+    assert not changed[: 8192 - codec.latency].any()
+    assert changed[8192 : 8192 + 512].any()
+
+
+def test_the_indices_do_not_depend_on_the_number_of_threads(codec, speech):
+    threads = torch.get_num_threads()
+    results = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        results.append(codec.to_tokens(speech))
+    torch.set_num_threads(threads)
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+
+
+def test_many_streams_run_side_by_side(codec, speech, tokens):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: codec.to_tokens(speech), range(8)):
+            assert np.array_equal(result, tokens)
+
+
+def test_one_index_changes_the_mel_mainly_at_its_own_patch(codec, tokens):
+    networks = codec.decoder_networks
+    rng = np.random.default_rng(0)
+    hits, shares = 0, []
+    for _ in range(40):
+        t, row = int(rng.integers(20, 100)), int(rng.integers(24))
+        changed = tokens.copy()
+        changed[t, row] = rng.integers(1024)
+        with torch.inference_mode():
+            mels = [
+                networks.decoder(
+                    networks.quantizer.lookup(torch.from_numpy(x.astype(np.int64)))[None]
+                )
+                for x in (tokens, changed)
+            ]
+        change = (mels[0] - mels[1])[0].abs()
+        patches = change.unflatten(0, (-1, 4)).unflatten(2, (24, 4)).sum((1, 3))
+        if patches.max() < 1e-3:  # nearly the same entry
+            continue
+        at = divmod(int(patches.argmax()), 24)
+        hits += abs(at[0] - t) <= 1 and abs(at[1] - row) <= 1
+        near = patches[t - 1 : t + 2, max(0, row - 1) : row + 2].sum()
+        shares.append(float(near / patches.sum()))
+    assert hits >= 0.9 * len(shares)
+    assert np.mean(shares) > 0.4
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(0, np.float32),
+        np.zeros(1, np.float32),
+        np.zeros(20000, np.float32),
+        np.full(20000, 1e-40, np.float32),
+        np.ones(20000, np.float32),
+        np.sign(np.sin(np.arange(20000) * 0.3)).astype(np.float32),
+        np.where(np.arange(20000) % 3 == 0, np.nan, 0.1).astype(np.float32),
+        np.where(np.arange(20000) % 7 == 0, np.inf, 0.1).astype(np.float32),
+        np.full((20000, 6), 1e30, np.float32),
+    ],
+    ids=["empty", "one", "silence", "denormal", "constant", "square", "nan", "inf", "huge"],
+)
+def test_any_samples_give_finite_output_of_their_length(samples):
+    decoded, rate = pcodec.decode(pcodec.encode(samples, 16000))
+    assert rate == 16000 and len(decoded) == len(samples)
+    assert np.isfinite(decoded).all() and (np.abs(decoded) <= 1).all()
+
+
+def test_silence_stays_silent():
+    decoded, _ = pcodec.decode(pcodec.encode(np.zeros(32000, np.float32), 16000))
+    assert np.abs(decoded).max() < 1e-3
+
+
+def test_integer_samples_and_channels_are_understood(speech):
+    integers = np.round(speech * 32767).astype(np.int16)
+    stereo = np.stack([integers, integers], 1)
+    assert pcodec.encode(stereo, 16000) == pcodec.encode(integers, 16000)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (1.2345, 1.5), (3.0, 3.1), (2.9, None)])
+def test_a_part_is_the_same_as_a_part_of_the_whole(codec, speech, rate, start, end):
+    out = io.BytesIO()
+    encode_stream(codec, [np.tile(speech, -(-rate // 16000))], rate, out)
+    data = out.getvalue()
+    whole = np.concatenate(list(Decoding(io.BytesIO(data), codec=codec).blocks()))
+    decoding = Decoding(io.BytesIO(data), codec=codec, start=start, end=end)
+    part = np.concatenate(list(decoding.blocks()))
+    wanted = whole[round(start * rate) : None if end is None else round(end * rate)]
+    assert len(part) == len(wanted)
+    assert snr(wanted, part) > 50
+
+
+def test_a_part_behind_the_end_is_empty(codec, coded):
+    assert not list(Decoding(io.BytesIO(coded), codec=codec, start=100.0).blocks())
+
+
+def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):
+    damaged = coded[: 64 + 978] + coded[64 + 2 * 978 :]
+    whole = np.concatenate(list(Decoding(io.BytesIO(coded), codec=codec).blocks()))
+    decoding = Decoding(io.BytesIO(damaged), codec=codec)
+    decoded = np.concatenate(list(decoding.blocks()))
+    assert len(decoded) == len(whole)
+    assert [(d.first_column, d.columns) for d in decoding.damages] == [(32, 32)]
+    assert snr(whole[: 30 * 512], decoded[: 30 * 512]) > 60
+    # Well behind the gap the decoder has forgotten it.
+    assert snr(whole[-20 * 512 :], decoded[-20 * 512 :]) > 20
+    assert np.sqrt(np.mean(decoded[50 * 512 : 60 * 512] ** 2)) < 1e-3
+
+
+def test_lost_columns_fade_instead_of_stopping(codec, tokens):
+    with codec.stream_decoder() as decoder:
+        decoder.push(tokens[:60])
+        lost = decoder.conceal(20)
+    level = np.abs(lost[: 19 * 512].reshape(19, 512)).max(1)
+    assert level[2] > 10 * level[12]
+
+
+def test_tokens_that_are_not_of_the_codebook_are_refused(codec):
+    with pytest.raises(ValueError, match="0 to 1023"):
+        codec.from_tokens(np.full((3, 24), 1024))
+    with pytest.raises(ValueError, match="shape"):
+        codec.from_tokens(np.zeros((3, 23)))
+
+
+def test_a_stream_of_an_unknown_model_is_refused_by_name(coded):
+    import zlib
+
+    foreign = bytearray(coded)
+    foreign[36:52] = bytes(16)
+    foreign[60:64] = zlib.crc32(foreign[:60]).to_bytes(4, "little")
+    with pytest.raises(pcodec.ModelMismatchError, match=f"{'00' * 16}.*speech16k"):
+        pcodec.decode(bytes(foreign))
+
+
+def test_the_decoder_does_not_see_what_the_container_hides(codec, coded):
+    """Decoding reads the source's rate from the header, not from the model."""
+    decoding = Decoding(io.BytesIO(coded), codec=codec, rate=48000)
+    decoded = np.concatenate(list(decoding.blocks()))
+    assert len(decoded) == 3 * decoding.parser.samples
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_long_audio_takes_no_more_memory_than_short_audio():
+    script = """
+import io, re, sys, numpy as np, torch
+torch.set_num_threads(1)
+from pcodec.codec import Decoding, encode_stream, load
+codec = load()
+def peak(minutes):
+    out = io.BytesIO()
+    block = 0.1 * np.random.default_rng(0).standard_normal(16000 * 10).astype(np.float32)
+    encode_stream(codec, (block for _ in range(6 * minutes)), 16000, out)
+    out.seek(0)
+    total = sum(len(b) for b in Decoding(out, codec=codec).blocks())
+    assert total == minutes * 60 * 16000
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+one = peak(1)
+print(one, peak(5))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    short, long = map(float, result.stdout.split())
+    assert long < 800 and long < short + 60
