@@ -14,9 +14,27 @@ from pcodec.container import Parser
 GOLDEN = Path(__file__).parent / "golden"
 FILES = {
     # name: (SHA-256 of the file, columns, samples, source rate, tags)
-    "v1_0_file": ("2eae0d396c8858adff0ba7221dd352e5e4c9faf52884a64b6cf4179a2ad64479", 40, 20000, 44100, {"source_frames": 55125}),
-    "v1_0_live": ("07ce872a8e9e22224d08f9d33bc876aea3d6c4ec8cdd23f2312b81daa162f646", 13, 6556, 16000, {}),
-    "v1_0_small": ("9717143ede6a0c7cf68e55860fec2b55594b73a987601486f31e72e6ba8ff000", 1, 300, 16000, {"source_frames": 300}),
+    "v1_0_file": (
+        "2eae0d396c8858adff0ba7221dd352e5e4c9faf52884a64b6cf4179a2ad64479",
+        40,
+        20000,
+        44100,
+        {"source_frames": 55125},
+    ),
+    "v1_0_live": (
+        "07ce872a8e9e22224d08f9d33bc876aea3d6c4ec8cdd23f2312b81daa162f646",
+        13,
+        6556,
+        16000,
+        {},
+    ),
+    "v1_0_small": (
+        "9717143ede6a0c7cf68e55860fec2b55594b73a987601486f31e72e6ba8ff000",
+        1,
+        300,
+        16000,
+        {"source_frames": 300},
+    ),
 }
 
 

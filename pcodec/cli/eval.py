@@ -10,7 +10,6 @@ import click
 from tqdm import tqdm
 
 from pcodec import models
-from pcodec.audio_formats import AUDIO_SUFFIXES
 from pcodec.errors import PcodecError
 
 NAMES = ("pesq", "stoi", "estoi", "visqol", "log_mel")
@@ -43,8 +42,7 @@ def eval(  # noqa: A001
     from pcodec.codec import Codec
 
     codec = Codec(models.find(model), vocoder)
-    single = data.suffix.lower() in AUDIO_SUFFIXES
-    paths = [data] if single else [path for path, _ in find_clips(data)]
+    paths = [path for path, _ in find_clips(data)]
     if not paths:
         raise PcodecError(f"{data}: no audio files found")
     results = []

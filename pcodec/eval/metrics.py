@@ -17,6 +17,8 @@ def pesq_wb(reference: Samples, decoded: Samples) -> float:
     """PESQ, wide band (ITU-T P.862.2): 1.0 to 4.64; nan if it finds no speech."""
     import pesq
 
+    if not reference.any():
+        return float("nan")
     try:
         return float(pesq.pesq(RATE, reference, decoded, "wb"))
     except pesq.PesqError:

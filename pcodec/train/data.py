@@ -25,12 +25,14 @@ Samples = NDArray[np.float32]
 
 
 def find_clips(data: Path) -> list[tuple[Path, str]]:
-    """(file, speaker) of each clip of a folder, or of a tsv with a `path` column.
+    """(file, speaker) of each clip: of a folder, a tsv with a column `path`, or one file.
 
-    Without a `speaker` column a file's folder stands for its speaker.
+    Without a column `speaker` a file's folder stands for its speaker.
     """
+    if data.suffix.lower() in AUDIO_SUFFIXES:
+        return [(data, str(data.parent))]
     if data.is_file():
-        with data.open(newline="") as file:
+        with data.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         if not rows or "path" not in rows[0]:
             raise AudioError(f"{data}: not a tab-separated list with a column 'path'")

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcodec.config import CodecConfig
+from pcodec.nn.hifigan import HifiGan
+from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
+from pcodec.nn.patch_vqvae import PatchVQVAE
+from pcodec.nn.quantizer import Quantizer
+from pcodec.nn.vocoder import SpectralVocoder
+
+CONFIG = CodecConfig(
+    encoder_width=32,
+    encoder_blocks=2,
+    decoder_width=32,
+    decoder_blocks=2,
+    decoder_fine_width=16,
+    decoder_fine_blocks=2,
+    vocoder_width=32,
+    vocoder_blocks=2,
+    hifigan_width=32,
+)
+
+
+def in_chunks(module, x, cuts):
+    past, parts = {}, []
+    bounds = [0, *sorted(min(c, x.shape[1]) for c in cuts), x.shape[1]]
+    for k in range(len(bounds) - 1):
+        parts.append(module(x[:, bounds[k] : bounds[k + 1]], past, k == len(bounds) - 2))
+    return torch.cat(parts, 1)
+
+
+def modules():
+    torch.manual_seed(0)
+    vqvae = PatchVQVAE(CONFIG)
+    return {
+        "encoder": (vqvae.encoder, torch.randn(2, 80, 96), 4),
+        "decoder": (vqvae.decoder, torch.randn(2, 20, 24, 12), 1),
+        "spectral": (SpectralVocoder(CONFIG), torch.randn(2, 40, 96) - 4, 1),
+        "hifigan": (HifiGan(CONFIG), torch.randn(2, 40, 96) - 4, 1),
+        "mel": (MelSpectrogram(16000, 1024, 512, 128, 96), torch.randn(2, 5120), 1),
+    }
+
+
+MODULES = modules()
+
+
+@pytest.mark.parametrize("name", MODULES)
+@given(cuts=st.lists(st.integers(0, 40), max_size=8))
+@settings(deadline=None, max_examples=20)
+def test_a_module_gives_in_any_chunks_what_it_gives_at_once(name, cuts):
+    module, x, unit = MODULES[name]
+    scale = unit * (x.shape[1] // (40 * unit) or 1)
+    with torch.no_grad():
+        whole, parts = module(x), in_chunks(module, x, [c * scale for c in cuts])
+    torch.testing.assert_close(parts, whole, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "ahead"), [("spectral", 192 + 128), ("hifigan", 128)])
+def test_a_vocoder_looks_no_further_ahead_than_it_says(name, ahead):
+    vocoder, mel, _ = MODULES[name]
+    changed = mel.clone()
+    changed[:, 20:] += 1
+    with torch.no_grad():
+        difference = (vocoder(mel) - vocoder(changed)).abs()
+    assert difference[:, : 20 * 128 - ahead].max() == 0
+    assert difference[:, 20 * 128 :].max() > 0
+
+
+def test_the_encoder_is_causal_and_the_decoder_looks_one_column_ahead():
+    vqvae = PatchVQVAE(CONFIG)
+    mel, latents = torch.randn(1, 80, 96), torch.randn(1, 20, 24, 12)
+    later_mel, later = mel.clone(), latents.clone()
+    later_mel[:, 40:] += 1
+    later[:, 10:] += 1
+    with torch.no_grad():
+        assert torch.equal(vqvae.encoder(mel)[:, :10], vqvae.encoder(later_mel)[:, :10])
+        difference = (vqvae.decoder(latents) - vqvae.decoder(later)).abs().amax((0, 2))
+    assert difference[:36].max() == 0 and difference[36:40].max() > 0
+
+
+def test_mel_filters_have_unit_area_and_cover_all_frequencies():
+    filters = mel_filters(96, 1024, 16000)
+    assert filters.shape == (96, 513) and (filters >= 0).all()
+    area = filters.sum(1) * 16000 / 1024
+    assert (area - 1).abs().max() < 0.35  # narrow filters are sampled coarsely
+    assert (area[40:] - 1).abs().max() < 0.03
+    assert (filters.sum(0)[1:-1] > 0).all()
+
+
+def test_the_inverse_stft_undoes_the_stft():
+    x = torch.randn(1, 4096)
+    inverse = InverseSTFT(512, 128)
+    padded = torch.nn.functional.pad(x, (inverse.overhang, inverse.overhang))
+    spectrum = torch.fft.rfft(padded.unfold(-1, 512, 128) * inverse.window)
+    torch.testing.assert_close(inverse(spectrum), x, atol=1e-4, rtol=1e-4)
+
+
+def test_the_quantizer_finds_the_nearest_entry_and_passes_the_gradient():
+    quantizer = Quantizer(16, 3)
+    quantizer.codebook.normal_()
+    latents = torch.randn(5, 7, 3, requires_grad=True)
+    codes = quantizer(latents)
+    distances = torch.cdist(latents.detach(), quantizer.codebook)
+    assert torch.equal(codes.indices, distances.argmin(-1))
+    torch.testing.assert_close(codes.latents, quantizer.lookup(codes.indices))
+    codes.latents.sum().backward()
+    assert torch.equal(latents.grad, torch.ones_like(latents))
+
+
+def test_the_codebook_starts_at_clusters_follows_them_and_revives_dead_entries():
+    torch.manual_seed(0)
+    quantizer = Quantizer(8, 2, decay=0.8)
+    centres = torch.tensor(np.stack(np.meshgrid([-3.0, 3.0], [-6, -2, 2, 6]), -1)).view(8, 2)
+    latents = (centres.float().repeat(50, 1) + 0.1 * torch.randn(400, 2)).detach()
+    quantizer.update(latents, quantizer.nearest(latents))
+    quantizer.codebook[3] = quantizer.sums[3] = 1e3  # dead: far from everything
+    for _ in range(60):
+        quantizer.update(latents, quantizer.nearest(latents))
+    nearest = torch.cdist(centres.float(), quantizer.codebook).amin(1)
+    assert nearest.median() < 0.2
+    assert quantizer.codebook.abs().max() < 10
+    assert torch.bincount(quantizer.nearest(latents), minlength=8).min() > 0

@@ -1,0 +1,132 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import SPEECH
+
+from pcodec import AudioError
+from pcodec.eval import metrics
+from pcodec.train.data import Batches, Corpus
+
+RECIPE = """
+[codec]
+encoder_width = 32
+encoder_blocks = 1
+decoder_width = 32
+decoder_blocks = 1
+decoder_fine_width = 16
+decoder_fine_blocks = 1
+vocoder_width = 32
+vocoder_blocks = 1
+hifigan_width = 32
+""" + "".join(
+    f"""
+[{stage}]
+steps = 3
+batch = 2
+columns = 12
+options = {{ {options} }}
+"""
+    for stage, options in {
+        "vqvae": "",
+        "adversarial": "adversarial = 0.5",
+        "vocoder": "true_share = 0.5",
+        "joint": "mel = 2.0, adversarial = 1.0",
+        "hifigan": "adversarial = 1.0",
+    }.items()
+)
+
+
+@pytest.fixture
+def folder(tmp_path, speech):
+    data = tmp_path / "data" / "someone"
+    data.mkdir(parents=True)
+    soundfile.write(data / "long.flac", speech, 16000)
+    soundfile.write(data / "short.wav", speech[20000:24000], 8000)
+    return tmp_path
+
+
+def test_all_stages_train_from_a_folder_and_make_a_model_that_works(
+    folder, pcodec_command, monkeypatch
+):
+    (folder / "recipe.toml").write_text(RECIPE)
+    out = folder / "out"
+    result = pcodec_command(
+        "train", "all", "--config", folder / "recipe.toml", "--data", folder / "data",
+        "--noise", folder / "data", "--dev", folder / "data" / "someone" / "long.flac",
+        "--out", out, "--threads", "1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for stage in ("vqvae", "adversarial", "vocoder", "joint", "hifigan"):
+        line = json.loads((out / f"{stage}.jsonl").read_text())
+        assert line["step"] == 3 and np.isfinite(list(line.values())).all()
+        assert list((out / "logs" / stage).glob("events*"))
+    coded, decoded = folder / "a.pcx", folder / "a.wav"
+    assert pcodec_command("encode", "--model", out, SPEECH, coded).returncode == 0
+    for vocoder in ("spectral", "hifigan"):
+        arguments = ("decode", "-f", "--model", out, "--vocoder", vocoder, coded, decoded)
+        assert pcodec_command(*arguments).returncode == 0
+        assert soundfile.info(decoded).frames == soundfile.info(SPEECH).frames
+
+
+def test_an_interrupted_stage_goes_on_where_it_was_saved(folder, pcodec_command):
+    (folder / "recipe.toml").write_text(RECIPE)
+
+    def train(out, steps):
+        arguments = ("train", "vqvae", "--config", folder / "recipe.toml", "--threads", "1")
+        data = ("--data", folder / "data", "--out", folder / out, "--steps", steps)
+        assert pcodec_command(*arguments, *data).returncode == 0
+        return torch.load(folder / out / "state" / "vqvae.pt", weights_only=True)
+
+    assert train("parts", 2)["step"] == 2
+    parts = train("parts", 4)
+    assert parts["step"] == 4
+    lines = (folder / "parts" / "vqvae.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+
+
+def test_batches_depend_on_nothing_but_seed_and_step(folder):
+    corpus = Corpus(folder / "data", folder / "cache", 16000)
+    one = Batches(corpus, corpus, 4, 9000, seed=1)
+    two = Batches(Corpus(folder / "data", folder / "cache", 16000), corpus, 4, 9000, seed=1)
+    assert torch.equal(one.at(5), two.at(5))
+    assert not torch.equal(one.at(5), one.at(6))
+    assert not torch.equal(one.at(5), Batches(corpus, corpus, 4, 9000, seed=2).at(5))
+    assert one.at(5).shape == (4, 9000) and one.at(5).abs().max() <= 1
+    assert torch.equal(next(one.stream(5)), one.at(5))
+
+
+def test_a_corpus_resamples_and_finds_speakers_in_a_list(folder, speech):
+    (folder / "list.tsv").write_text(
+        "path\tspeaker\ndata/someone/long.flac\ta\ndata/someone/short.wav\tb\n"
+    )
+    corpus = Corpus(folder / "list.tsv", folder / "cache", 16000)
+    assert len(corpus.samples) == len(speech) + 8000
+    assert corpus.shares[0] == pytest.approx(
+        len(speech) ** 0.5 / (len(speech) ** 0.5 + 8000**0.5), rel=1e-6
+    )
+
+
+def test_bad_training_data_is_named(folder):
+    (folder / "data" / "bad.wav").write_bytes(b"nothing")
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        Corpus(folder / "data", folder / "cache", 16000)
+    (folder / "none").mkdir()
+    with pytest.raises(AudioError, match="none: no audio"):
+        Corpus(folder / "none", folder / "cache", 16000)
+
+
+def test_metrics_know_the_best_and_hear_what_is_worse(speech):
+    noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    worse = speech + 0.02 * noise
+    for name, best in {"pesq": 4.64, "stoi": 1.0, "estoi": 1.0, "log_mel": 0.0}.items():
+        metric = metrics.METRICS[name]
+        assert metric(speech, speech) == pytest.approx(best, abs=0.01)
+        assert abs(metric(speech, worse) - best) > 0.02
+    assert np.isnan(metrics.pesq_wb(speech * 0, speech * 0))
+
+
+def test_the_entropy_of_a_histogram_is_in_bits():
+    assert metrics.entropy_bits(np.array([1, 1, 1, 1, 0])) == pytest.approx(2)
