@@ -25,10 +25,10 @@ CONFIG = CodecConfig(
 
 
 def in_chunks(module, x, cuts):
-    past, parts = {}, []
+    past = {}
     bounds = [0, *sorted(min(c, x.shape[1]) for c in cuts), x.shape[1]]
-    for k in range(len(bounds) - 1):
-        parts.append(module(x[:, bounds[k] : bounds[k + 1]], past, k == len(bounds) - 2))
+    last = len(bounds) - 2
+    parts = [module(x[:, bounds[k] : bounds[k + 1]], past, k == last) for k in range(last + 1)]
     return torch.cat(parts, 1)
 
 

@@ -10,7 +10,7 @@ import click
 
 from pcodec.errors import PcodecError
 
-STAGES = ("vqvae", "adversarial", "vocoder", "joint", "hifigan")
+STAGES = ("vqvae", "adversarial", "vocoder", "end_to_end", "joint", "hifigan")
 
 
 @click.command()

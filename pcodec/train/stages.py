@@ -1,8 +1,9 @@
 """The stages of training: what is trained, on which losses, how it is measured.
 
 In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
-reconstruct; `Joint`, decoder and vocoder together; `HifiGanVocoder`, the paper's vocoder.
-From the third on, encoder and codebook are frozen: the bitstream does not change any more.
+reconstruct; `EndToEnd`, all together; then, with encoder and codebook frozen, so that the
+bitstream does not change any more, `Joint`, decoder and vocoder together, and
+`HifiGanVocoder`, the paper's vocoder.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ class Adversarial(VqVae):
 
 
 class Waveform(Stage):
-    """What the stages with a vocoder share: encoder and codebook are frozen.
+    """What the stages with a vocoder share.
 
     Option "adversarial": weight of the adversarial terms; without it, regression only.
     """
@@ -323,15 +324,22 @@ class Waveform(Stage):
         n = self.networks
         vocoder = getattr(n, self.vocoder)
         scores: dict[str, list[float]] = {"pesq": [], "stoi": [], "pesq_true_mel": []}
+        scores |= {"log_mel_error": [], "log_mel_distance": []}
+        counts = torch.zeros(n.config.codebook_entries, dtype=torch.int64)
         for clip in clips:
             mel = n.mel(clip[None])
-            decoded = n.decoder(n.quantizer.lookup(n.quantizer.nearest(n.encoder(mel))))
+            indices = n.quantizer.nearest(n.encoder(mel))
+            counts += torch.bincount(indices.flatten(), minlength=len(counts))
+            decoded = n.decoder(n.quantizer.lookup(indices))
+            scores["log_mel_error"].append(float((decoded - mel).abs().mean()))
             output = vocoder(decoded)[0].clamp(-1, 1).numpy()
             scores["pesq"].append(metrics.pesq_wb(clip.numpy(), output))
             scores["stoi"].append(metrics.stoi(clip.numpy(), output))
+            scores["log_mel_distance"].append(metrics.log_mel_distance(clip.numpy(), output))
             best = vocoder(mel)[0].clamp(-1, 1).numpy()
             scores["pesq_true_mel"].append(metrics.pesq_wb(clip.numpy(), best))
-        return {name: sum(values) / len(values) for name, values in scores.items()}
+        means = {name: sum(values) / len(values) for name, values in scores.items()}
+        return {**means, "entropy_bits": metrics.entropy_bits(counts.numpy())}
 
 
 class Vocoder(Waveform):
@@ -349,6 +357,43 @@ class Vocoder(Waveform):
             mel, decoded = self.mels(samples)
         true = round(self.settings.options.get("true_share", 0.0) * len(samples))
         return self.spectral_losses(torch.cat([mel[:true], decoded[true:]]), samples)
+
+
+class EndToEnd(Waveform):
+    """Everything together on the losses of the waveform: the last word on the bitstream.
+
+    So the encoder learns what matters to the ear, not to the picture alone. Options "mel"
+    and "commitment": weights of the VQ-VAE's own losses.
+    """
+
+    name = "end_to_end"
+    parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
+    needs: ClassVar[tuple[str, ...]] = parts
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        n, options = self.networks, self.settings.options
+        with torch.no_grad():
+            mel = n.mel.frames(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = n.encoder(mel).float()
+        codes = n.quantizer(latents)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = n.decoder(codes.latents).float()
+        losses = self.spectral_losses(decoded, samples)
+        reconstruction = mel_loss(decoded, mel)
+        own = options.get("mel", 2.0) * reconstruction
+        own = own + options.get("commitment", 1.0) * codes.commitment
+        return {
+            **losses,
+            "total": losses["total"] + own,
+            "mel": reconstruction,
+            "commitment": codes.commitment,
+            "_latents": latents.detach(),
+            "_indices": codes.indices,
+        }
+
+    def after(self, losses: dict[str, Tensor]) -> None:
+        self.networks.quantizer.update(losses["_latents"], losses["_indices"])
 
 
 class Joint(Waveform):
@@ -394,5 +439,5 @@ class HifiGanVocoder(Waveform):
 
 
 STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (VqVae, Adversarial, Vocoder, Joint, HifiGanVocoder)
+    stage.name: stage for stage in (VqVae, Adversarial, Vocoder, EndToEnd, Joint, HifiGanVocoder)
 }
