@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
-from pcodec.bitpack import Indices
+from pcodec.bitpack import Indices, unpack
 from pcodec.container import Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import FormatError
 from pcodec.models import Model
@@ -184,6 +184,16 @@ class StreamDecoder:
             level = torch.zeros(len(part) * config.patch_frames)
             out.append(self._decode(latents, level, last=False))
         return np.concatenate(out)
+
+    def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
+        """A packet of packed columns, or None for a lost one that held so many columns.
+
+        ValueError if the payload is not of whole columns.
+        """
+        if payload is None:
+            return self.conceal(columns)
+        config = self._codec.config
+        return self.push(unpack(payload, config.rows, config.bits))
 
     def conceal(self, columns: int, silence: bool = False) -> Samples:
         """Stands in for so many lost columns."""

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcodec
+from pcodec.bitpack import pack
 from pcodec.codec import Decoding, encode_stream
 
 
@@ -204,6 +205,20 @@ def test_lost_columns_fade_instead_of_stopping(codec, tokens):
         lost = decoder.conceal(20)
     level = np.abs(lost[: 19 * 512].reshape(19, 512)).max(1)
     assert level[2] > 10 * level[12]
+
+
+def test_packets_are_packed_columns_and_a_lost_one_is_none(codec, tokens):
+    payloads = [pack(tokens[i : i + 5], 10) for i in range(0, 60, 5)]
+    assert {len(p) for p in payloads} == {150}
+    with codec.stream_decoder() as decoder:
+        whole = np.concatenate([decoder.decode_packet(p) for p in payloads])
+    with codec.stream_decoder() as decoder:
+        lossy = np.concatenate(
+            [decoder.decode_packet(None if k == 6 else p, 5) for k, p in enumerate(payloads)]
+        )
+    assert len(whole) == len(lossy)
+    assert snr(whole[: 28 * 512], lossy[: 28 * 512]) > 60
+    assert snr(whole[30 * 512 : 35 * 512], lossy[30 * 512 : 35 * 512]) < 20
 
 
 def test_tokens_that_are_not_of_the_codebook_are_refused(codec):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pcodec.cli import common
 from pcodec.errors import PcodecError
 
 STAGES = ("vqvae", "adversarial", "vocoder", "end_to_end", "joint", "hifigan")
@@ -45,6 +46,9 @@ STAGES = ("vqvae", "adversarial", "vocoder", "end_to_end", "joint", "hifigan")
     help="A model to start from, instead of random weights.",
 )
 @click.option("--steps", type=click.IntRange(1), help="Steps, instead of the recipe's.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
 def train(
     stage: str,
@@ -55,6 +59,7 @@ def train(
     out: Path,
     init: Path | None,
     steps: int | None,
+    device: str,
     threads: int | None,
 ) -> None:
     """Train a stage of a model, or all of them in order.
@@ -62,7 +67,7 @@ def train(
     A stage starts from what the earlier ones left in --out. Interrupted, it goes on from
     its last saved state when it is called again.
     """
-    # The reduction of precision is the recipe's; the compiler's cache is shared by the stages.
+    # The stages share what was compiled.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((out / "cache" / "compiled").resolve()))
 
     if sys.version_info >= (3, 11):
@@ -75,13 +80,13 @@ def train(
         from pcodec.train.run import run_stage
     except ImportError as error:
         raise PcodecError(f"training needs pip install 'pcodec-speech[train]' ({error})") from error
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
-    recipe = tomllib.loads(config.read_text())
+    device = common.set_up_torch(device, threads)
+    try:
+        recipe = tomllib.loads(config.read_text())
+    except ValueError as error:
+        raise PcodecError(f"{config}: {error}") from error
     for name in STAGES if stage == "all" else (stage,):
         if stage != "all" and name not in recipe:
             raise PcodecError(f"{config}: has no stage [{name}]")
         if name in recipe:
-            run_stage(name, recipe, data, noise, dev, out, init, steps)
+            run_stage(name, recipe, data, noise, dev, out, init, steps, device)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pcodec.config import CodecConfig
+from pcodec.errors import PcodecError
 from pcodec.nn.weights import Networks
 from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus, find_clips
@@ -24,13 +25,17 @@ def run_stage(
     out: Path,
     init: Path | None,
     steps: int | None,
+    device: str = "cpu",
 ) -> None:
     """Runs one stage of a recipe to its end, from what lies in ``out`` and in ``init``."""
     kind = STAGES[name]
-    settings = Settings(**recipe[name])
+    try:
+        settings = Settings(**recipe[name])
+        config = CodecConfig(**recipe.get("codec", {}))
+    except (TypeError, ValueError) as error:
+        raise PcodecError(f"the recipe's stage {name}: {error}") from error
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
-    config = CodecConfig(**recipe.get("codec", {}))
     torch.manual_seed(settings.seed)
     networks = Networks(config)
     for part in networks.PARTS:
@@ -40,8 +45,8 @@ def run_stage(
                 break
         else:
             if part in kind.needs:
-                raise FileNotFoundError(f"{out}: stage {name} needs a trained {part}")
-    stage = kind(networks, settings)
+                raise PcodecError(f"{out}: stage {name} needs a trained {part}")
+    stage = kind(networks.to(device), settings)
     cache = out / "cache"
     corpus = Corpus(data, cache, config.sample_rate)
     noises = Corpus(noise, cache, config.sample_rate) if noise else None

@@ -52,15 +52,17 @@ class Settings:
 class Game:
     """A discriminator with its optimiser."""
 
-    def __init__(self, discriminator: nn.Module, learning_rate: float) -> None:
-        self.discriminator = discriminator
+    def __init__(
+        self, discriminator: nn.Module, learning_rate: float, device: torch.device
+    ) -> None:
+        self.discriminator, self.device = discriminator.to(device), device
         self.compiled = torch.compile(discriminator, dynamic=False)
         self.optimizer = torch.optim.AdamW(
             discriminator.parameters(), learning_rate, (0.8, 0.99), fused=True
         )
 
     def _judge(self, x: Tensor) -> list[Judgement]:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             judgements: list[Judgement] = self.compiled(x)
         return judgements
 
@@ -106,6 +108,7 @@ class Stage:
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.networks, self.settings = networks, settings
+        self.device = networks.mel.window.device
         self.game: Game | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
@@ -127,7 +130,7 @@ class Stage:
 
     def step(self, samples: Tensor) -> Logs:
         """One update; samples (B, n + 2 * overhang)."""
-        losses = self.compiled(samples)
+        losses = self.compiled(samples.to(self.device))
         extra = self.complete(losses)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
@@ -177,10 +180,10 @@ class VqVae(Stage):
         n = self.networks
         with torch.no_grad():
             mel = n.mel.frames(samples)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             latents = n.encoder(mel).float()
         codes = n.quantizer(latents)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             decoded = n.decoder(codes.latents)
         reconstruction = mel_loss(decoded.float(), mel)
         return {
@@ -199,12 +202,12 @@ class VqVae(Stage):
         n = self.networks
         plain, pesq, counts = 0.0, 0.0, torch.zeros(n.config.codebook_entries)
         for clip in clips:
-            mel = n.mel(clip[None])
+            mel = n.mel(clip[None].to(self.device))
             codes = n.quantizer(n.encoder(mel))
             decoded = n.decoder(codes.latents)
-            counts += torch.bincount(codes.indices.flatten(), minlength=len(counts))
+            counts += torch.bincount(codes.indices.flatten().cpu(), minlength=len(counts))
             plain += float((decoded - mel).abs().mean())
-            ideal = ideal_vocoder(n, clip, mel, decoded)
+            ideal = ideal_vocoder(n, clip, (decoded - mel).cpu())
             pesq += metrics.pesq_wb(clip.numpy(), ideal.numpy())
         return {
             "log_mel_error": plain / len(clips),
@@ -213,14 +216,14 @@ class VqVae(Stage):
         }
 
 
-def ideal_vocoder(n: Networks, clip: Tensor, mel: Tensor, decoded: Tensor) -> Tensor:
-    """The clip (n,) with each band's error of level, and nothing else, imposed on it.
+def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
+    """The clip (n,) with the log-mel's errors (1, frames, bands), and nothing else, imposed on it.
 
     What the quantiser would sound like through a vocoder that makes no error.
     """
     inverse = InverseSTFT(512, n.config.hop)
     filters = mel_filters(n.config.mel_bands, 512, n.config.sample_rate)
-    spread = (decoded - mel) @ (filters / (filters.sum(0) + 1e-6))
+    spread = error @ (filters / (filters.sum(0) + 1e-6))
     padded = torch.nn.functional.pad(clip, (inverse.overhang, inverse.overhang))
     spectrum = torch.fft.rfft(padded.unfold(-1, 512, n.config.hop) * inverse.window)
     return inverse(spectrum[None] * spread.exp())[0].clamp(-1, 1)
@@ -237,7 +240,7 @@ class Adversarial(VqVae):
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
-        self.opponent = self.game = Game(MelDiscriminator(), settings.learning_rate)
+        self.opponent = self.game = Game(MelDiscriminator(), settings.learning_rate, self.device)
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         losses = super().losses(samples)
@@ -268,10 +271,10 @@ class Waveform(Stage):
     vocoder: ClassVar[str] = "spectral"
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
-        self.waveform_loss = MultiResolutionMelLoss(networks.config.sample_rate)
         super().__init__(networks, settings)
+        self.waveform_loss = MultiResolutionMelLoss(networks.config.sample_rate).to(self.device)
         if settings.options.get("adversarial"):
-            self.game = Game(self.make_discriminator(), settings.learning_rate)
+            self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
 
     def make_discriminator(self) -> nn.Module:
         return SpectrogramDiscriminator()
@@ -281,10 +284,10 @@ class Waveform(Stage):
         n = self.networks
         with torch.no_grad():
             mel = n.mel.frames(samples)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 latents = n.encoder(mel).float()
             latents = n.quantizer.lookup(n.quantizer.nearest(latents))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             decoded = n.decoder(latents).float()
         return mel, decoded
 
@@ -292,7 +295,7 @@ class Waveform(Stage):
         """Regression losses of the spectral vocoder on a log-mel of the samples."""
         n = self.networks
         target = self.crop(samples)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             spectrum = n.spectral.spectrum(mel)
         output = n.spectral.synthesize(spectrum)
         with torch.no_grad():
@@ -327,16 +330,16 @@ class Waveform(Stage):
         scores |= {"log_mel_error": [], "log_mel_distance": []}
         counts = torch.zeros(n.config.codebook_entries, dtype=torch.int64)
         for clip in clips:
-            mel = n.mel(clip[None])
+            mel = n.mel(clip[None].to(self.device))
             indices = n.quantizer.nearest(n.encoder(mel))
-            counts += torch.bincount(indices.flatten(), minlength=len(counts))
+            counts += torch.bincount(indices.flatten().cpu(), minlength=len(counts))
             decoded = n.decoder(n.quantizer.lookup(indices))
             scores["log_mel_error"].append(float((decoded - mel).abs().mean()))
-            output = vocoder(decoded)[0].clamp(-1, 1).numpy()
+            output = vocoder(decoded)[0].clamp(-1, 1).cpu().numpy()
             scores["pesq"].append(metrics.pesq_wb(clip.numpy(), output))
             scores["stoi"].append(metrics.stoi(clip.numpy(), output))
             scores["log_mel_distance"].append(metrics.log_mel_distance(clip.numpy(), output))
-            best = vocoder(mel)[0].clamp(-1, 1).numpy()
+            best = vocoder(mel)[0].clamp(-1, 1).cpu().numpy()
             scores["pesq_true_mel"].append(metrics.pesq_wb(clip.numpy(), best))
         means = {name: sum(values) / len(values) for name, values in scores.items()}
         return {**means, "entropy_bits": metrics.entropy_bits(counts.numpy())}
@@ -374,10 +377,10 @@ class EndToEnd(Waveform):
         n, options = self.networks, self.settings.options
         with torch.no_grad():
             mel = n.mel.frames(samples)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             latents = n.encoder(mel).float()
         codes = n.quantizer(latents)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             decoded = n.decoder(codes.latents).float()
         losses = self.spectral_losses(decoded, samples)
         reconstruction = mel_loss(decoded, mel)
@@ -426,7 +429,7 @@ class HifiGanVocoder(Waveform):
         n = self.networks
         with torch.no_grad():
             _, decoded = self.mels(samples)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             output = n.hifigan(decoded).float()
         target = self.crop(samples)
         waveform = self.waveform_loss(output, target)
