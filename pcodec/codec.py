@@ -137,7 +137,9 @@ class StreamEncoder:
         if not whole:
             return np.zeros((0, config.rows), np.uint16)
         latents = networks.encoder(frames[:, :whole], past, last)
-        return networks.quantizer.nearest(latents)[0].cpu().numpy().astype(np.uint16)
+        # A few columns at a time: their distances to 1024 entries stay in the cache.
+        nearest = [networks.quantizer.nearest(part) for part in latents[0].split(16)]
+        return torch.cat(nearest).cpu().numpy().astype(np.uint16)
 
 
 class StreamDecoder:

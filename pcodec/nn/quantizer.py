@@ -40,8 +40,9 @@ class Quantizer(nn.Module):
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> indices (...) of the nearest entries."""
-        offset = self.codebook.square().sum(1)
-        return torch.argmin(offset - 2 * latents @ self.codebook.T, -1)
+        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
+        offset = -0.5 * self.codebook.square().sum(1)
+        return torch.argmax(F.linear(latents, self.codebook, offset), -1)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices (...) -> entries (..., dim)."""
