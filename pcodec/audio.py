@@ -55,7 +55,15 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
 
 
 def clean(x: NDArray[Any]) -> tuple[Samples, int]:
-    """(n,) or (n, channels) -> finite mono samples (n,), and how many were not finite."""
+    """(n,) or (n, channels) -> finite mono samples (n,), and how many were not finite.
+
+    Integers of any width are taken as full-scale PCM, unsigned ones about their middle.
+    """
+    x = np.asarray(x)
+    if np.issubdtype(x.dtype, np.integer):
+        limits = np.iinfo(x.dtype)
+        middle = 0 if limits.min else (limits.max + 1) // 2
+        x = (x.astype(np.float64) - middle) / ((limits.max + 1) // (1 if limits.min else 2))
     x = np.asarray(x, np.float32)
     if x.ndim == 1:
         x = x[:, None]
@@ -86,6 +94,7 @@ class Reader:
         self._spool: Any = None
         self.frames: int | None = None
         self.channels = 1
+        self._stated: int | None = None
         try:
             if raw is not None:
                 self.rate, self.format = raw
@@ -94,11 +103,21 @@ class Reader:
             self._file = self._open(source)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{self.name}: {error.error_string}") from error
+        except TypeError:  # soundfile asks so for the rate of what is called .raw
+            raise AudioError(f"{self.name}: headerless samples need --raw and --rate") from None
         except OSError as error:
             raise AudioError(f"{self.name}: {error.strerror or error}") from error
         self.rate, self.channels = self._file.samplerate, self._file.channels
         if self._file.seekable():
             self.frames = self._file.frames
+        self._stated = _wav_frames(source) if isinstance(source, Path) else None
+        if self._stated == 0 and not self.frames and source.stat().st_size > 1000:  # type: ignore[union-attr]
+            raise AudioError(f"{self.name}: its header states no samples, though it is not empty")
+
+    @property
+    def missing_frames(self) -> int:
+        """How many frames fewer came than a WAV file's header states."""
+        return max(0, (self._stated or 0) - self.taken)
 
     def _open(self, source: Path | BinaryIO) -> soundfile.SoundFile:
         if isinstance(source, Path):
@@ -152,6 +171,24 @@ class Reader:
         for resource in (self._file, self._raw, self._spool):
             if resource is not None:
                 resource.close()
+
+
+def _wav_frames(path: Path) -> int | None:
+    """The frames that the header of a WAV file states; None if it is none or does not know."""
+    with path.open("rb") as file:
+        riff = file.read(12)
+        if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            return None
+        frame = 0
+        while len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return size // frame if frame and size < 0xFFFFFF00 else None
+            if head[:4] == b"fmt ":
+                frame = int.from_bytes(file.read(14)[12:], "little")
+                size -= 14
+            file.seek(size + size % 2, 1)
+    return None
 
 
 def _pipe(start: bytes, source: BinaryIO) -> int:

@@ -18,10 +18,10 @@ from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
 from pcodec.bitpack import Indices, unpack
 from pcodec.container import Damage, Header, Parser, Piece, Writer, seek
-from pcodec.errors import FormatError
+from pcodec.errors import FormatError, PcodecError
 from pcodec.models import Model
 from pcodec.nn.streaming import Past
-from pcodec.nn.weights import Networks
+from pcodec.nn.weights import Networks, bitstream_id
 
 CHUNK_COLUMNS = 256
 """Columns that go through the networks at once: enough for speed, little memory."""
@@ -31,27 +31,34 @@ class Codec:
     """A loaded model. Encoder and decoder are read when they are first used.
 
     Safe to use from many threads; a stream object belongs to one thread at a time.
+    PcodecError if the model lacks the vocoder.
     """
 
     def __init__(self, model: Model, vocoder: str = "spectral", device: str = "cpu") -> None:
         self.model, self.config = model, model.config
         self.vocoder, self.device = vocoder, torch.device(device)
+        if vocoder not in model.vocoders:
+            raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
 
     @cached_property
     def encoder_networks(self) -> Networks:
         # In double precision: a float32 rounding, which depends on threads and chunk sizes,
         # would now and then tip the choice between two entries.
         parts = ("encoder", "codebook")
-        networks = Networks(self.config, parts)
-        networks.load(self.model.folder, parts)
+        networks = self._load(parts)
+        if bitstream_id(networks) != self.model.bitstream_id:
+            raise PcodecError(f"{self.model.folder}: the weights are not those of config.json")
         return networks.double().to(self.device).eval().requires_grad_(False)
 
     @cached_property
     def decoder_networks(self) -> Networks:
         parts = ("codebook", "decoder", self.vocoder)
+        return self._load(parts).to(self.device).eval().requires_grad_(False)
+
+    def _load(self, parts: tuple[str, ...]) -> Networks:
         networks = Networks(self.config, parts)
         networks.load(self.model.folder, parts)
-        return networks.to(self.device).eval().requires_grad_(False)
+        return networks
 
     def stream_encoder(self) -> StreamEncoder:
         """An encoder of one stream: samples in, columns out."""
@@ -93,9 +100,8 @@ class StreamEncoder:
     """Samples at the codec's rate -> indices (columns, rows), as soon as they are known."""
 
     def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+        self._codec, self._networks = codec, codec.encoder_networks
         self._past: Past = {}
-        self._waiting = np.zeros(0, np.float32)
         self._taken = 0
         self._mel_frames: torch.Tensor | None = None
 
@@ -126,7 +132,7 @@ class StreamEncoder:
 
     @torch.inference_mode()
     def _encode(self, samples: Samples, last: bool) -> Indices:
-        networks = self._codec.encoder_networks
+        networks = self._networks
         config, past = self._codec.config, self._past
         x = torch.from_numpy(samples).to(self._codec.device).double()[None]
         frames = networks.mel(x, past, last)
@@ -152,7 +158,7 @@ class StreamDecoder:
     FADE = 0.12
 
     def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+        self._codec, self._networks = codec, codec.decoder_networks
         self._past: Past = {}
         self._last_column: torch.Tensor | None = None
         self._lost_frames = 0
@@ -176,7 +182,7 @@ class StreamDecoder:
         ):
             raise ValueError(f"indices must be 0 to {config.codebook_entries - 1}")
         out = [np.zeros(0, np.float32)]
-        networks = self._codec.decoder_networks
+        networks = self._networks
         for start in range(0, len(columns), CHUNK_COLUMNS):
             part = torch.from_numpy(columns[start : start + CHUNK_COLUMNS].astype(np.int64))
             with torch.inference_mode():
@@ -225,7 +231,7 @@ class StreamDecoder:
 
     @torch.inference_mode()
     def _decode(self, latents: torch.Tensor, level: torch.Tensor, last: bool) -> Samples:
-        networks, past = self._codec.decoder_networks, self._past
+        networks, past = self._networks, self._past
         mel = networks.decoder(latents[None], past, last)
         self._levels.append(level)
         if mel.shape[1]:
@@ -297,7 +303,14 @@ class Decoding:
 
     @property
     def damages(self) -> list[Damage]:
-        return self.parser.damages
+        """What was wrong so far with the part that was asked for."""
+        column = self.header.column_samples / self.header.sample_rate * self.rate
+        return [
+            damage
+            for damage in self.parser.damages
+            if (self._end is None or damage.first_column * column < self._end)
+            and (damage.first_column + max(1, damage.columns)) * column > self._start
+        ]
 
     def _pieces(self) -> Iterator[Piece]:
         yield from self._first
@@ -341,24 +354,35 @@ class Decoding:
                 if drop >= piece.columns:
                     drop -= piece.columns
                     continue
-                if piece.indices is not None:
-                    samples = decoder.push(piece.indices[drop:])
-                elif self._on_error == "stop":
-                    reasons = [
-                        d.reason for d in self.damages if d.first_column == piece.first_column
-                    ]
-                    raise FormatError(f"damaged: {reasons[0]}")
-                else:
-                    samples = decoder.conceal(piece.columns - drop, self._on_error == "silence")
+                for samples in self._samples(decoder, piece, drop):
+                    block = resampler(samples)
+                    yield from self._cut(block, position)
+                    position += len(block)
+                    if self._end is not None and position >= self._end:
+                        return
                 drop = 0
-                block = resampler(samples)
-                yield from self._cut(block, position)
-                position += len(block)
-                if self._end is not None and position >= self._end:
-                    return
+            self._stop_if_damaged()
             samples = decoder.finish()
         block = np.concatenate([resampler(samples), resampler(np.zeros(0, np.float32), last=True)])
-        yield from self._cut(block[: max(0, self._length() - position)], position)
+        block = block[: max(0, self._length() - position)]
+        if self._start and self._start >= position + len(block):
+            end = self._length() / self.rate
+            raise FormatError(f"the start lies behind the end, at {end:.2f} s")
+        yield from self._cut(block, position)
+
+    def _samples(self, decoder: StreamDecoder, piece: Piece, drop: int) -> Iterator[Samples]:
+        """Samples of a piece without its first columns; long gaps in portions."""
+        if piece.indices is not None:
+            yield decoder.push(piece.indices[drop:])
+            return
+        self._stop_if_damaged()
+        for start in range(drop, piece.columns, CHUNK_COLUMNS):
+            count = min(CHUNK_COLUMNS, piece.columns - start)
+            yield decoder.conceal(count, self._on_error == "silence")
+
+    def _stop_if_damaged(self) -> None:
+        if self._on_error == "stop" and self.damages:
+            raise FormatError(f"damaged: {self.damages[0].reason}")
 
     def _cut(self, block: Samples, position: int) -> Iterator[Samples]:
         """What of a block at a position lies between start and end."""
@@ -382,9 +406,6 @@ def load(name: str | None = None, vocoder: str = "spectral", device: str = "cpu"
 
 def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream."""
-    wav = np.asarray(wav)
-    if np.issubdtype(wav.dtype, np.integer):
-        wav = wav / -float(np.iinfo(wav.dtype).min)
     mono, _ = clean(wav)
     out = io.BytesIO()
     encode_stream(load(model), [mono], rate, out)

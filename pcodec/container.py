@@ -67,8 +67,12 @@ END = c.Struct(
 HEADER_BYTES, HEAD_BYTES, END_BYTES = (x.sizeof() for x in (HEADER, HEAD, END))
 OVERHEAD = HEAD_BYTES + 4
 """Bytes of a block beside its payload."""
-MAX_HEADER, MAX_PAYLOAD = 4096, 0xFFFF
-"""What this writer never exceeds."""
+MAX_HEADER, MAX_PAYLOAD, MAX_RATE = 4096, 0xFFFF, 768_000
+"""What this writer never exceeds: bytes, bytes, Hz."""
+MAX_INDEX = 1 << 22
+"""Bytes of a frame index that a reader takes: ten years of equal blocks are one run of 17."""
+MAX_NOTES = 10_000
+"""How many damages, or blocks of tags, a reader keeps: an endless bad stream must not fill it."""
 
 LOOKS_LIKE = (
     (b"RIFF", "a WAV file"),
@@ -167,9 +171,13 @@ class Header:
         if raw.channels != 1 or not all(sizes) or header.mel_bands % header.patch_bands:
             raise FormatError("the header states an impossible geometry")
         try:
-            column_bytes(header.rows, header.bits)
+            largest = min(header.block_columns, 255) * header.column_bytes
         except ValueError as error:
             raise FormatError(f"the header states an impossible geometry: {error}") from None
+        if largest > MAX_PAYLOAD:
+            raise FormatError("the header states an impossible geometry: too large a block")
+        if max(header.source_rate, header.sample_rate) > MAX_RATE:
+            raise FormatError("the header states an impossible sample rate")
         return header, raw.header_bytes
 
 
@@ -232,7 +240,7 @@ class Writer:
             self.waiting = self.waiting[:0]
         if tags:
             self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
-        index_offset = self.offset
+        index_offset = self.offset if self.runs else 0
         runs = np.array(self.runs, RUN).tobytes()
         whole = MAX_PAYLOAD // RUN.itemsize * RUN.itemsize
         for start in range(0, len(runs), whole):
@@ -289,7 +297,13 @@ class Parser:
         self._searching: str | None = None
         self._indices_crc = 0
         self._trailing = False
+        self._whole = header is None
+        self._offset = 0
+        """of the buffer in the stream"""
+        self._block_offset = self._index_offset = 0
         self._wasted = 0
+        """bytes checked in vain"""
+        self.lost_columns = 0
 
     @property
     def samples(self) -> int:
@@ -332,15 +346,14 @@ class Parser:
             self._note(0, "the stream holds more columns than its end states")
         elif self.end["samples"] > self.next_column * self.header_.column_samples:
             self._note(0, "the stream states more samples than its columns hold")
-        elif self._from_column or self.lost_columns:
-            pass  # only a whole stream has the sum of its end
-        elif self.end["indices_crc"] != self._indices_crc:
-            self._note(0, "the checksum over all indices does not match")
+        elif self.header_.samples not in (None, self.end["samples"]):
+            self._note(0, "header and end state different lengths")
+        elif self._whole and not self.damages:
+            if self.end["indices_crc"] != self._indices_crc:
+                self._note(0, "the checksum over all indices does not match")
+            elif self.end["index_offset"] != self._index_offset:
+                self._note(0, "a block that held no columns is missing, or was put in")
         return pieces
-
-    @property
-    def lost_columns(self) -> int:
-        return sum(damage.columns for damage in self.damages)
 
     @property
     def header_(self) -> Header:
@@ -354,15 +367,18 @@ class Parser:
     def _take_header(self) -> None:
         self.header, length = Header.from_bytes(bytes(self._buffer))
         del self._buffer[:length]
+        self._offset += length
 
     def _note(self, columns: int, reason: str) -> None:
-        self.damages.append(Damage(self.next_column, columns, reason))
+        self.lost_columns += columns
+        if len(self.damages) < MAX_NOTES:
+            self.damages.append(Damage(self.next_column, columns, reason))
 
     def _gap(self, until: int) -> list[Piece]:
         """Lost columns up to ``until``, if that can be believed."""
         missing = until - self.next_column
-        read = self.bytes_read // self.header_.column_bytes
-        if missing > self.GAP + self.GAP_FACTOR * read:
+        read = self._block_offset // self.header_.column_bytes
+        if self.lost_columns + missing > self.GAP + self.GAP_FACTOR * read:
             self._note(0, f"a jump to column {until} is not believed")
             return []
         self._note(missing, self._searching or "blocks are missing")
@@ -407,12 +423,14 @@ class Parser:
                 self._wasted += size
                 position = self._lost(position, "a block's checksum does not match")
                 continue
+            self._block_offset = self._offset + position
             position += size
             yield from self._take_block(head, content[HEAD_BYTES:-4])
         if self.end is not None:
             self._trailing = self._trailing or len(buffer) > position
             position = len(buffer)
         del buffer[:position]
+        self._offset += position
 
     def _lost(self, position: int, reason: str) -> int:
         """Goes on searching after a sync that led to no block."""
@@ -422,12 +440,14 @@ class Parser:
 
     def _plausible(self, head: Any) -> bool:
         """A valid head of a length that its type can have."""
+        # Hostile heads must not make the reader check the same bytes again and again.
+        if self._wasted > 16 * self.bytes_read + (1 << 20):
+            return False
         if head.type == b"A":
             return bool(head.columns and head.length == head.columns * self.header_.column_bytes)
         if head.type == b"Z":
             return bool(head.length == END_BYTES)
-        # Hostile heads must not make the reader check megabytes again and again.
-        return bool(head.length <= MAX_PAYLOAD or self._wasted <= self.bytes_read)
+        return True
 
     def _take_block(self, head: Any, payload: bytes) -> Iterator[Piece]:
         if head.flags:
@@ -436,9 +456,11 @@ class Parser:
             yield from self._take_columns(head.first_column, head.columns, payload)
         elif head.type == b"Z":
             self.end = dict(END.parse(payload))
+        elif head.type == b"I":
+            self._index_offset = self._index_offset or self._block_offset
         elif head.type == b"t":
             self._take_tags(payload)
-        elif head.type != b"I" and not head.type.islower():
+        elif not head.type.islower():
             raise VersionError(f"block type {head.type!r}: a feature unknown here")
 
     def _take_tags(self, payload: bytes) -> None:
@@ -446,7 +468,7 @@ class Parser:
             tags = json.loads(payload)
         except (ValueError, RecursionError):
             tags = None
-        if isinstance(tags, dict):
+        if isinstance(tags, dict) and len(payload) <= MAX_PAYLOAD and len(self.tags) < 1000:
             self.tags.update(tags)
         else:
             self._note(0, "unreadable tags")
@@ -480,6 +502,8 @@ def seek(stream: BinaryIO, header: Header, column: int) -> int:
     they lead to no block, the stream stands behind its header and the result is 0.
     """
     for offset, first in _indexed(stream, header, column):
+        if offset >= stream.seek(0, io.SEEK_END):
+            break
         stream.seek(offset)
         raw = stream.read(HEAD_BYTES)
         valid = raw[:3] == SYNC + b"A" and len(raw) == HEAD_BYTES
@@ -499,14 +523,15 @@ def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[in
     stream.seek(tail)
     parser = Parser(header)
     parser.feed(stream.read())
-    if parser.end is None or parser.end["index_offset"] >= tail:
+    if parser.end is None or not tail - MAX_INDEX <= parser.end["index_offset"] < tail:
         return
     stream.seek(parser.end["index_offset"])
-    index = stream.read(tail - stream.tell())
     runs = b""
-    while len(index) > OVERHEAD and index[:3] == SYNC + b"I":
-        length = HEAD.parse(index).length
-        content, index = index[: OVERHEAD + length], index[OVERHEAD + length :]
+    while stream.tell() < tail:
+        raw = stream.read(HEAD_BYTES)
+        if raw[:3] != SYNC + b"I" or len(raw) < HEAD_BYTES:
+            return
+        content = raw + stream.read(HEAD.parse(raw).length + 4)
         if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
             return
         runs += content[HEAD_BYTES:-4]
@@ -514,7 +539,7 @@ def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[in
         return
     for run in np.frombuffer(runs, RUN)[::-1].tolist():
         offset, first, blocks, columns = run
-        if first <= column:
+        if first <= column and blocks and columns:
             k = min((column - first) // max(1, columns), blocks - 1)
             yield offset + k * (OVERHEAD + columns * header.column_bytes), first + k * columns
             return

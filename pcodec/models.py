@@ -60,7 +60,7 @@ def read_model(folder: Path) -> Model:
         about = json.loads(path.read_text())
         config = CodecConfig(**about.pop("codec"))
         return Model(folder, config, bytes.fromhex(about.pop("bitstream_id")), about)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PcodecError(f"{path}: not the configuration of a model ({error})") from error
 
 
@@ -75,12 +75,13 @@ def installed() -> list[Model]:
 
 def find(name: str | None = None) -> Model:
     """A model by name, or by the path of its folder; without a name the default one."""
-    if name is not None and ("/" in name or (Path(name) / "config.json").exists()):
-        return read_model(Path(name))
     models = {model.name: model for model in installed()}
-    if (name or DEFAULT) not in models:
-        raise PcodecError(f"no model {name or DEFAULT!r}; installed: {', '.join(models) or 'none'}")
-    return models[name or DEFAULT]
+    name = name or DEFAULT
+    if name in models:
+        return models[name]
+    if Path(name).is_dir():
+        return read_model(Path(name))
+    raise PcodecError(f"no model {name!r}; installed: {', '.join(models) or 'none'}")
 
 
 def for_header(header: Header, model: Model | None = None) -> Model:

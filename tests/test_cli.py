@@ -11,7 +11,9 @@ import pytest
 import soundfile
 from conftest import SPEECH
 
+from pcodec import PcodecError
 from pcodec.cli import COMMANDS
+from pcodec.cli.common import STREAM, open_output
 
 
 def one_line(result, *words):
@@ -201,6 +203,103 @@ def test_damage_is_decoded_around_named_and_told_by_the_exit_code(
     result = pcodec_command("decode", "-f", "--on-error", "stop", source, out)
     assert result.returncode == 1 and one_line(result, source)
     assert out.read_text() == "mine"
+
+
+def test_the_input_is_named_where_the_input_is_bad(pcodec_command, coded, tmp_path):
+    source = tmp_path / "hurt.pcx"
+    for data in (coded[:2000] + b"!" + coded[2001:], coded[:3000]):
+        source.write_bytes(data)
+        result = pcodec_command("decode", "--on-error", "stop", source, tmp_path / "out.wav")
+        assert result.returncode == 1 and one_line(result, "hurt.pcx: damaged")
+        assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_part_reports_only_its_own_damage(pcodec_command, coded, tmp_path):
+    source = tmp_path / "hurt.pcx"
+    source.write_bytes(coded[:3500] + b"!" + coded[3501:])
+    assert pcodec_command("decode", "--end", "1", source, tmp_path / "a.wav").returncode == 0
+    assert pcodec_command("decode", "--start", "3", source, tmp_path / "b.wav").returncode == 3
+    result = pcodec_command("decode", "--start", "99", source, tmp_path / "c.wav")
+    assert result.returncode == 1 and one_line(result, source, "behind the end, at 4.55 s")
+
+
+def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(PcodecError, match="exists"), open_output(out, STREAM, False) as file:
+        file.write(b"new")
+        out.write_text("mine")
+    assert out.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
+
+
+def test_an_output_behind_a_link_is_replaced_and_the_link_stays(pcodec_command, tmp_path):
+    (tmp_path / "real.pcx").write_text("old")
+    (tmp_path / "link.pcx").symlink_to(tmp_path / "real.pcx")
+    assert pcodec_command("encode", "-f", SPEECH, tmp_path / "link.pcx").returncode == 0
+    assert (tmp_path / "link.pcx").is_symlink()
+    assert (tmp_path / "real.pcx").read_bytes()[:4] == b"\x89PCX"
+
+
+def test_appending_to_a_file_gives_a_whole_stream(tmp_path):
+    with (tmp_path / "a.pcx").open("ab") as out:
+        run = [sys.executable, "-m", "pcodec", "encode", str(SPEECH), "-"]
+        assert subprocess.run(run, stdout=out).returncode == 0
+    run = [sys.executable, "-m", "pcodec", "verify", str(tmp_path / "a.pcx")]
+    assert subprocess.run(run, capture_output=True).returncode == 0
+
+
+def test_a_wav_file_that_was_cut_off_is_encoded_and_told(pcodec_command, tmp_path, speech):
+    source = tmp_path / "cut.wav"
+    soundfile.write(source, speech, 16000)
+    source.write_bytes(source.read_bytes()[:50000])
+    result = pcodec_command("encode", source)
+    assert result.returncode == 3 and one_line(result, source, "47902 frames are missing")
+    assert (tmp_path / "cut.pcx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("encode", "x.raw"), "--raw"),
+        (("encode", "--model", "."), "config.json"),
+        (("encode", "--model", "nonsense"), "nonsense"),
+        (("decode", "--vocoder", "hifigan", "--model", "m", "coded.pcx"), "hifigan"),
+        (("encode", "--model", "m", "good.flac"), "encoder.safetensors"),
+        (("encode", "missing.wav"), "missing.wav"),
+        (("decode", "missing.pcx"), "missing.pcx"),
+        (("encode", "good.flac", "no/folder/out.pcx"), "no/folder"),
+    ],
+)
+def test_mistakes_are_one_line(pcodec_command, codec, coded, tmp_path, arguments, word):
+    (tmp_path / "x.raw").write_bytes(bytes(2000))
+    (tmp_path / "good.flac").write_bytes(SPEECH.read_bytes())
+    (tmp_path / "coded.pcx").write_bytes(coded)
+    (tmp_path / "m").mkdir()
+    config = (codec.model.folder / "config.json").read_bytes()
+    (tmp_path / "m" / "config.json").write_bytes(config)
+    (tmp_path / "m" / "spectral.safetensors").write_bytes(b"nonsense")
+    if arguments[1] == "--model":
+        arguments = (*arguments, "good.flac") if len(arguments) == 3 else arguments
+    result = pcodec_command(*arguments, cwd=tmp_path)
+    assert result.returncode == 1 and one_line(result, word)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no hang-up there")
+def test_nohup_is_respected(tmp_path):
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", "out.pcx"],
+        stdin=read_end,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    os.close(read_end)
+    os.write(write_end, bytes(32000))
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    os.close(write_end)
+    assert process.wait(30) == 0 and (tmp_path / "out.pcx").exists()
 
 
 def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):

@@ -182,8 +182,17 @@ def test_a_part_is_the_same_as_a_part_of_the_whole(codec, speech, rate, start, e
     assert snr(wanted, part) > 50
 
 
-def test_a_part_behind_the_end_is_empty(codec, coded):
-    assert not list(Decoding(io.BytesIO(coded), codec=codec, start=100.0).blocks())
+def test_a_part_behind_the_end_is_refused(codec, coded):
+    with pytest.raises(pcodec.FormatError, match=r"behind the end, at 4\.55 s"):
+        list(Decoding(io.BytesIO(coded), codec=codec, start=100.0).blocks())
+
+
+def test_integers_of_any_width_mean_the_same_audio(codec, speech, tokens):
+    wide = np.round(speech * 2.0**30).astype(np.int32)
+    assert np.mean(codec.to_tokens(wide * 2) == tokens) > 0.99
+    bytes_ = (np.round(speech * 127) + 128).astype(np.uint8)
+    loud = codec.from_tokens(codec.to_tokens(bytes_))
+    assert 0.5 < np.std(loud) / np.std(speech) < 2
 
 
 def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):

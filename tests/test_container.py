@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import time
 import zlib
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcodec import ChecksumError, FormatError, TruncatedError, VersionError
-from pcodec.container import MAGIC, Header, Parser, Writer, block, seek
+from pcodec.container import END, MAGIC, Header, Parser, Writer, block, seek
 
 HEADER = Header(source_rate=16000, bitstream_id=bytes(range(16)), serial=7)
 
@@ -147,6 +148,8 @@ def with_header(**places):
         (with_header(_27=0), FormatError, "geometry"),
         (with_header(_27=9), None, None),
         (with_header(_27=33), FormatError, "geometry"),
+        (with_header(_15=0x7F), FormatError, "sample rate"),
+        (with_header(_23=0xFF), FormatError, "geometry"),
     ],
 )
 def test_hostile_headers_with_right_checksums_are_refused(data, error, text):
@@ -162,7 +165,10 @@ def test_a_later_minor_version_with_a_longer_header_is_read():
     raw = bytearray(DATA[:64])
     raw[8], raw[10:12] = 0x13, (80).to_bytes(2, "little")
     raw[60:64] = zlib.crc32(raw[:60]).to_bytes(4, "little")
-    parser, pieces = parsed(bytes(raw) + bytes(16) + DATA[64:], chunk=7)
+    end = dict(END.parse(DATA[-36:-4]))
+    end["index_offset"] += 16
+    data = bytes(raw) + bytes(16) + DATA[64:-50] + block(b"Z", END.build(end))
+    parser, pieces = parsed(data, chunk=7)
     assert np.array_equal(indices_of(pieces), STREAM) and not parser.damages
 
 
@@ -172,6 +178,29 @@ def test_unknown_blocks_are_skipped_in_lower_case_and_refused_in_upper():
     assert np.array_equal(indices_of(known[1]), STREAM)
     with pytest.raises(VersionError, match="block type"):
         parsed(DATA[:at] + block(b"X", b"new") + DATA[at:])
+
+
+@pytest.mark.parametrize("kind", [b"t", b"I"])
+def test_a_block_without_columns_that_is_taken_out_is_missed(kind):
+    start = DATA.index(b"\xf5\xb2" + kind)
+    size = 18 + int.from_bytes(DATA[start + 9 : start + 12], "little")
+    parser, pieces = parsed(DATA[:start] + DATA[start + size :])
+    assert np.array_equal(indices_of(pieces), STREAM)
+    assert len(parser.damages) == 1 and "held no columns" in parser.damages[0].reason
+
+
+def test_many_small_gaps_cannot_ask_for_an_hour_either():
+    blocks = [block(b"A", bytes(30), 1000 * k, 1) for k in range(1, 200)]
+    _, pieces = parsed(DATA[:64] + b"".join(blocks))
+    assert sum(p.columns for p in pieces) < 1024 + 9 * 200 * 2
+
+
+@pytest.mark.parametrize("kind", [b"A", b"t", b"I", b"q"])
+def test_a_megabyte_of_heads_that_lie_is_read_in_seconds(kind):
+    head = block(kind, bytes(7650 if kind == b"A" else 65535), columns=255 * (kind == b"A"))[:14]
+    started = time.perf_counter()
+    parser, _ = parsed(DATA[:64] + head * (1 << 16))
+    assert parser.damages and time.perf_counter() - started < 20
 
 
 def test_tags_come_back_and_bad_tags_are_only_noted():

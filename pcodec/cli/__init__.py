@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -42,12 +43,18 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; errors become one line and an exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup has it ignored, and so it stays.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
     try:
         result: Any = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         code = result if isinstance(result, int) else 0
     except click.UsageError as error:
         error.show()
@@ -76,6 +83,8 @@ def _interrupt(*_: object) -> None:
 
 def error_line(error: Exception) -> str:
     """An error as one line that names the file."""
+    if isinstance(error, click.ClickException):
+        return error.format_message()
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -17,6 +18,11 @@ from tqdm import tqdm
 from pcodec.audio_formats import AUDIO_SUFFIXES
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line
 from pcodec.errors import PcodecError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 STREAM = Path("-")
 
@@ -101,6 +107,8 @@ def jobs(
         if len(paths) > 2:
             raise click.UsageError("for more than one input, give -d DIR")
         source = paths[0]
+        if not source.name:
+            raise click.UsageError(f"{source}: not the name of a file")
         if len(paths) == 2:
             target = paths[1]
             regular = target != STREAM and not (target.exists() and not target.is_file())
@@ -115,6 +123,8 @@ def jobs(
         return [(source, target)]
     found = []
     for path in paths:
+        if not path.name:
+            raise click.UsageError(f"{path}: not the name of a file")
         if path == STREAM:
             raise click.UsageError("standard input cannot be used with -d")
         if path.is_dir():
@@ -144,7 +154,7 @@ def run_jobs(todo: list[tuple[Path, Path]], many: bool, do: Callable[[Path, Path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             damaged += not do(source, target)
-        except (PcodecError, OSError) as error:
+        except (PcodecError, OSError, click.UsageError) as error:
             failed += 1
             click.echo(f"pcodec: {error_line(error)}", err=True)
     counts = [f"{len(todo) - failed - damaged} ok"]
@@ -171,7 +181,16 @@ def named(path: Path) -> Iterator[None]:
 
 def unbuffered_stdin() -> BinaryIO:
     """Standard input, giving what there is as it arrives."""
+    if sys.stdin is None:
+        raise PcodecError("standard input is closed")
     return cast(BinaryIO, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0))
+
+
+class Appended(io.FileIO):
+    """Standard output that appends to a file: whatever is written there cannot be mended."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 @contextlib.contextmanager
@@ -191,11 +210,17 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
 def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
     """A file that appears under its name only when all has been written, or standard output."""
     if path == STREAM:
+        if sys.stdout is None:
+            raise PcodecError("standard output is closed")
         if sys.stdout.isatty():
             raise click.UsageError("binary data is not written to a terminal; name an output file")
+        if fcntl is not None and fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_APPEND:
+            yield cast(BinaryIO, Appended(sys.stdout.fileno(), "wb", closefd=False))
+            return
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    path = path.resolve()  # a link stays, what it leads to is replaced
     if path.exists():
         if source != STREAM and source.exists() and path.samefile(source):
             raise click.UsageError(f"{path}: input and output are the same file")
@@ -204,9 +229,9 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
                 yield file
             return
         if not force:
-            raise PcodecError(f"{path}: exists; -f replaces it")
+            raise _exists(path)
     try:
-        handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+        handle, name = tempfile.mkstemp(".part", ".pcodec-", path.parent)
     except OSError as error:
         raise PcodecError(f"{path}: {error.strerror}") from error
     part = Path(name)
@@ -218,10 +243,28 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
-        part.replace(path)
-    except BaseException:
+        with named(path):
+            _put(part, path, force)
+    finally:
         part.unlink(missing_ok=True)
-        raise
+
+
+def _put(part: Path, path: Path, force: bool) -> None:
+    """Gives a finished file its name; unless forced, never the name of another one."""
+    if not force:
+        try:
+            path.hardlink_to(part)
+            return
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError:  # a file system without links
+            if path.exists():
+                raise _exists(path) from None
+    part.replace(path)
+
+
+def _exists(path: Path) -> PcodecError:
+    return PcodecError(f"{path}: exists; -f replaces it")
 
 
 def progress(name: Path, seconds: float | None, quiet: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         seconds = 0.0
         for part in value.split(":"):
             seconds = seconds * 60 + float(part)
+        if seconds > 1e9:
+            self.fail(f"{value} lies decades ahead", param, ctx)
         return seconds
 
 
@@ -119,7 +122,7 @@ def decode(
                     out, decoding.rate, kind, subtype_, raw_format if raw else None
                 )
                 position = 0
-                for block in decoding.blocks():
+                for block in read(source, decoding):
                     writer.write(block)
                     position += len(block)
                     bar.update(len(block) / decoding.rate)
@@ -134,5 +137,9 @@ def decode(
                 lost = f"{first * seconds:.2f} s to {last * seconds:.2f} s lost: "
             click.echo(f"pcodec: {source}: {lost}{damage.reason}", err=True)
         return not decoding.damages
+
+    def read(source: Path, decoding: Any) -> Iterator[Any]:
+        with common.named(source):  # not the output's, though that is open
+            yield from decoding.blocks()
 
     return common.run_jobs(todo, output_dir is not None, do)

@@ -70,13 +70,13 @@ def encode(
 
             def blocks() -> Iterator[audio.Samples]:
                 size = 512 / 16000 if live or source == common.STREAM else audio.BLOCK_SECONDS
-                for block in reader.blocks(size):
-                    yield block
-                    bar.update(len(block) / reader.rate)
+                with common.named(source):  # not the output's, though that is open
+                    for block in reader.blocks(size):
+                        yield block
+                        bar.update(len(block) / reader.rate)
 
             serial = int.from_bytes(os.urandom(4), "little") if target == common.STREAM else 0
-            with common.named(source):
-                encode_stream(codec, blocks(), reader.rate, out, 5 if live else 32, serial)
+            encode_stream(codec, blocks(), reader.rate, out, 5 if live else 32, serial)
         reader.close()
         if reader.not_finite and not quiet:
             click.echo(
@@ -84,6 +84,9 @@ def encode(
             )
         if verbose:
             common.summary(target, reader.taken / reader.rate, started)
-        return True
+        missing = reader.missing_frames
+        if missing:
+            click.echo(f"pcodec: {reader.name}: cut off: {missing} frames are missing", err=True)
+        return not missing
 
     return common.run_jobs(todo, output_dir is not None, do)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
+from pcodec.errors import PcodecError
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import MelSpectrogram
 from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
@@ -64,14 +66,17 @@ class Networks(nn.Module):
         path.write_text(json.dumps(about, indent=2) + "\n")
 
     def load(self, folder: Path, parts: tuple[str, ...]) -> None:
-        """Reads the files of some parts from a model folder, as float32."""
+        """Reads the files of some parts from a model folder, as float32; PcodecError if bad."""
         for part in parts:
-            tensors = {k: v.float() for k, v in load_file(folder / f"{part}.safetensors").items()}
-            wanted = self.part_tensors(part)
-            for name, tensor in wanted.items():
-                tensor.copy_(tensors.pop(name))
-            if tensors:
-                raise KeyError(f"{folder / part}.safetensors: unknown tensors {sorted(tensors)}")
+            path = folder / f"{part}.safetensors"
+            try:
+                tensors = load_file(path)
+                for name, tensor in self.part_tensors(part).items():
+                    tensor.copy_(tensors.pop(name))
+                if tensors:
+                    raise ValueError(f"unknown tensors {sorted(tensors)}")
+            except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+                raise PcodecError(f"{path}: not the weights of this model ({error})") from error
         if "codebook" in parts:
             self.quantizer.resume()
 
