@@ -399,6 +399,13 @@ def test_a_reader_that_leaves_ends_the_writer_quietly(tmp_path):
     process.stderr.close()
 
 
+def test_blocks_can_be_of_any_size(pcodec_command, tmp_path):
+    for size, blocks in ((1, 143), (255, 1)):
+        out = tmp_path / f"{size}.pcx"
+        assert pcodec_command("encode", "--block", size, SPEECH, out).returncode == 0
+        assert json.loads(pcodec_command("info", "--json", out).stdout)["blocks"] == blocks
+
+
 def test_verify_and_models_say_what_is_there(pcodec_command, coded_file):
     result = pcodec_command("verify", "--full", coded_file)
     assert result.returncode == 0 and result.stdout.decode() == f"{coded_file}: ok\n"

@@ -20,7 +20,12 @@ from pcodec.cli import common
 @click.option(
     "--rate", type=click.IntRange(1000, 768000), help="Sample rate of --raw input, in Hz."
 )
-@click.option("--live", is_flag=True, help="Small blocks (5 columns, 160 ms), each sent at once.")
+@click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
+@click.option(
+    "--block",
+    type=click.IntRange(1, 255),
+    help="Columns of 32 ms a block: more cost less, fewer wait less (default: 32, live 5).",
+)
 @common.run_options
 def encode(
     paths: tuple[Path, ...],
@@ -31,6 +36,7 @@ def encode(
     raw_format: str,
     rate: int | None,
     live: bool,
+    block: int | None,
     model: str | None,
     device: str,
     threads: int | None,
@@ -76,7 +82,7 @@ def encode(
                         bar.update(len(block) / reader.rate)
 
             serial = int.from_bytes(os.urandom(4), "little") if target == common.STREAM else 0
-            encode_stream(codec, blocks(), reader.rate, out, 5 if live else 32, serial)
+            encode_stream(codec, blocks(), reader.rate, out, block or (5 if live else 32), serial)
         reader.close()
         if reader.not_finite and not quiet:
             click.echo(
