@@ -76,6 +76,15 @@ def clean(x: NDArray[Any]) -> tuple[Samples, int]:
     return np.clip(mono, -4.0, 4.0), count
 
 
+def read(path: Path, rate: int) -> Samples:
+    """A whole file as mono samples (n,) at a rate; AudioError if it cannot be read."""
+    reader = Reader(path)
+    resampler = Resampler(reader.rate, rate)
+    parts = [resampler(block) for block in reader.blocks()]
+    reader.close()
+    return np.concatenate([*parts, resampler(np.zeros(0, np.float32), last=True)])
+
+
 class Reader:
     """An audio source: `rate` in Hz, `channels`, `frames` (None if unknown), `blocks`.
 

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 
+from pcodec.audio import read
 from pcodec.codec import Codec, Decoding, encode_stream
-from pcodec.errors import AudioError
 from pcodec.eval.metrics import METRICS, RATE, Samples, entropy_bits
 
 
@@ -43,13 +41,7 @@ def evaluate(codec: Codec, paths: list[Path], metrics: list[str]) -> Iterator[Re
     """Measures each file; those that are not at 16 kHz are resampled first."""
     with tempfile.TemporaryDirectory() as folder:
         for path in paths:
-            try:
-                audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"{path}: {error.error_string}") from error
-            samples = audio.mean(1)
-            if rate != RATE:
-                samples = soxr.resample(samples, rate, RATE)
+            samples = read(path, RATE)
             decoded, coded = round_trip(codec, samples, Path(folder))
             scores = {name: METRICS[name](samples, decoded) for name in metrics}
             indices = codec.to_tokens(samples).ravel()

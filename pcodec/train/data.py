@@ -11,17 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from pcodec.audio import Samples, read
 from pcodec.audio_formats import AUDIO_SUFFIXES
 from pcodec.errors import AudioError
-
-Samples = NDArray[np.float32]
 
 
 def find_clips(data: Path) -> list[tuple[Path, str]]:
@@ -76,13 +73,7 @@ class Corpus:
         lengths = []
         with store.open("wb") as out:
             for path, _ in tqdm(clips, "reading audio", unit="file", disable=None):
-                try:
-                    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-                except soundfile.LibsndfileError as error:
-                    raise AudioError(f"{path}: {error}") from error
-                mono = audio.mean(1)
-                if rate != sample_rate:
-                    mono = soxr.resample(mono, rate, sample_rate)
+                mono = read(path, sample_rate)
                 out.write((mono.clip(-1, 32767 / 32768) * 32768).astype("<i2").tobytes())
                 lengths.append(len(mono))
         np.save(ends, np.cumsum(lengths))

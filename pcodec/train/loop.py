@@ -7,11 +7,11 @@ import math
 import time
 from pathlib import Path
 
-import soundfile
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pcodec.audio import read
 from pcodec.train.data import Batches
 from pcodec.train.stages import Logs, Stage
 
@@ -42,14 +42,10 @@ class Average:
             mean.copy_(kept)
 
 
-def read_clips(paths: list[Path], column: int, seconds: float = 5.0) -> list[Tensor]:
-    """16 kHz clips for measuring, cut to whole columns."""
-    clips = []
-    for path in paths:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        mono = torch.from_numpy(audio[: int(seconds * rate), 0].copy())
-        clips.append(mono[: len(mono) // column * column])
-    return clips
+def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) -> list[Tensor]:
+    """The starts of files, for measuring: at a rate in Hz, cut to whole columns of samples."""
+    clips = [torch.from_numpy(read(path, rate)[: int(seconds * rate)]) for path in paths]
+    return [clip[: len(clip) // column * column] for clip in clips]
 
 
 def run(

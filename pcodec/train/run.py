@@ -54,5 +54,5 @@ def run_stage(
     batches = Batches(corpus, noises, settings.batch, length, settings.seed)
     # Every third clip is enough to follow the training.
     paths = [path for path, _ in find_clips(dev)][::3] if dev else []
-    clips = loop.read_clips(paths, config.column_samples)
+    clips = loop.read_clips(paths, config.sample_rate, config.column_samples)
     loop.run(stage, batches, out, clips)

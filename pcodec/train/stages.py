@@ -124,6 +124,18 @@ class Stage:
         overhang = self.networks.mel.overhang
         return samples[:, overhang : samples.shape[1] - overhang]
 
+    def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples with overhang -> log-mel (B, frames, bands), latents not yet quantised."""
+        with torch.no_grad():
+            mel = self.networks.mel.frames(samples)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return mel, self.networks.encoder(mel).float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Quantised latents -> log-mel (B, frames, bands)."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.networks.decoder(latents).float()
+
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         """Losses by name; "total" is what is minimised. Detached extras start with "_"."""
         raise NotImplementedError
@@ -177,22 +189,17 @@ class VqVae(Stage):
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
-        n = self.networks
-        with torch.no_grad():
-            mel = n.mel.frames(samples)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            latents = n.encoder(mel).float()
-        codes = n.quantizer(latents)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            decoded = n.decoder(codes.latents)
-        reconstruction = mel_loss(decoded.float(), mel)
+        mel, latents = self.encode(samples)
+        codes = self.networks.quantizer(latents)
+        decoded = self.decode(codes.latents)
+        reconstruction = mel_loss(decoded, mel)
         return {
             "total": reconstruction + 0.25 * codes.commitment,
             "mel": reconstruction,
             "commitment": codes.commitment,
             "_latents": latents.detach(),
             "_indices": codes.indices,
-            "_decoded": decoded.float(),
+            "_decoded": decoded,
         }
 
     def after(self, losses: dict[str, Tensor]) -> None:
@@ -281,15 +288,11 @@ class Waveform(Stage):
 
     def mels(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """True and decoded log-mel (B, frames, bands)."""
-        n = self.networks
+        quantizer = self.networks.quantizer
         with torch.no_grad():
-            mel = n.mel.frames(samples)
-            with torch.autocast(self.device.type, torch.bfloat16):
-                latents = n.encoder(mel).float()
-            latents = n.quantizer.lookup(n.quantizer.nearest(latents))
-        with torch.autocast(self.device.type, torch.bfloat16):
-            decoded = n.decoder(latents).float()
-        return mel, decoded
+            mel, latents = self.encode(samples)
+            latents = quantizer.lookup(quantizer.nearest(latents))
+        return mel, self.decode(latents)
 
     def spectral_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Regression losses of the spectral vocoder on a log-mel of the samples."""
@@ -374,14 +377,10 @@ class EndToEnd(Waveform):
     needs: ClassVar[tuple[str, ...]] = parts
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
-        n, options = self.networks, self.settings.options
-        with torch.no_grad():
-            mel = n.mel.frames(samples)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            latents = n.encoder(mel).float()
-        codes = n.quantizer(latents)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            decoded = n.decoder(codes.latents).float()
+        options = self.settings.options
+        mel, latents = self.encode(samples)
+        codes = self.networks.quantizer(latents)
+        decoded = self.decode(codes.latents)
         losses = self.spectral_losses(decoded, samples)
         reconstruction = mel_loss(decoded, mel)
         own = options.get("mel", 2.0) * reconstruction
