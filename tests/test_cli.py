@@ -366,6 +366,8 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
         [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", str(out)],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Background jobs of a shell, such as the tests may be, have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     process.stdin.write(bytes(200_000))
     process.stdin.flush()

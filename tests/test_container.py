@@ -260,9 +260,8 @@ def test_a_truncated_stream_gives_every_whole_block(spot):
     parser, pieces = parsed(DATA[:spot])
     assert_in_time(pieces)
     assert parser.damages
-    assert len(indices_of(pieces)) == min(
-        100, (spot - 64) // BLOCK * 32 if spot < len(DATA) - 200 else 100
-    )
+    whole = min(3, (spot - 64) // BLOCK) * 32 + 4 * (spot >= 64 + 3 * BLOCK + 18 + 4 * 30)
+    assert len(indices_of(pieces)) == whole
 
 
 def test_a_lost_block_is_a_gap_of_exactly_its_length():
