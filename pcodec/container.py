@@ -221,6 +221,8 @@ class Writer:
         for start in range(0, full, size):
             self._write_block(self.waiting[start : start + size])
         self.waiting = self.waiting[full:]
+        if full:
+            self.out.flush()  # whoever listens to a pipe gets each block at once
 
     def _write_block(self, columns: Indices) -> None:
         payload = pack(columns, self.header.bits)

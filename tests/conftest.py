@@ -46,6 +46,13 @@ def coded_file(coded, tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def _as_a_stranger_runs_it(monkeypatch):
+    """Nothing in the environment may make the output unbuffered, or hide warnings."""
+    for name in ("PYTHONUNBUFFERED", "PYTHONWARNINGS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def pcodec_command():
     """Runs the command line in a process of its own; gives what it did."""

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from pcodec import models
 from pcodec.errors import PcodecError
 
-NAMES = ("pesq", "stoi", "estoi", "visqol", "log_mel")
+DEFAULT = ("pesq", "stoi", "estoi", "visqol", "log_mel")
+NAMES = (*DEFAULT, "distillmos")
 
 
 @click.command()
@@ -21,7 +22,9 @@ NAMES = ("pesq", "stoi", "estoi", "visqol", "log_mel")
 @click.option(
     "--vocoder", type=click.Choice(models.VOCODERS), default="spectral", show_default=True
 )
-@click.option("--metrics", default=",".join(NAMES), show_default=True, help="Which, by commas.")
+@click.option(
+    "--metrics", default=",".join(DEFAULT), show_default=True, help="By commas; also distillmos."
+)
 @click.option("--each", is_flag=True, help="A line for each file too.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, an object a line.")
 def eval(  # noqa: A001

@@ -69,12 +69,36 @@ def log_mel_distance(reference: Samples, decoded: Samples) -> float:
     return float((a - b).abs().mean())
 
 
+@cache
+def _distillmos() -> Any:
+    import sys
+    import types
+
+    # It imports torchaudio only to read files, and torchaudio does not fit every torch.
+    sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
+    from distillmos import ConvTransformerSQAModel
+
+    return ConvTransformerSQAModel().eval()
+
+
+def distillmos(reference: Samples, decoded: Samples) -> float:  # noqa: ARG001
+    """DistillMOS (Stahl & Gamper 2025) of the decoded speech, without reference: 1 to 5.
+
+    Not among the extras: ``pip install --no-deps distillmos xls-r-sqa``.
+    """
+    import torch
+
+    with torch.inference_mode():
+        return float(_distillmos()(torch.from_numpy(decoded)[None]))
+
+
 METRICS: dict[str, Callable[[Samples, Samples], float]] = {
     "pesq": pesq_wb,
     "stoi": stoi,
     "estoi": estoi,
     "visqol": visqol,
     "log_mel": log_mel_distance,
+    "distillmos": distillmos,
 }
 
 
