@@ -291,9 +291,8 @@ class Parser:
         self.tags: dict[str, Any] = {}
         self.end: dict[str, int] | None = None
         self.damages: list[Damage] = []
-        self.next_column = self._from_column = column
+        self.next_column = column
         self.blocks = 0
-        self.payload_bytes = 0
         self.bytes_read = 0
         self._buffer = bytearray()
         self._searching: str | None = None
@@ -490,7 +489,6 @@ class Parser:
             self._note(0, f"columns {first} to {first + columns} come again or out of order")
             if skip >= columns:
                 return
-        self.payload_bytes += len(payload)
         self._indices_crc = zlib.crc32(payload, self._indices_crc)
         indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
         yield Piece(self.next_column, len(indices), indices)
