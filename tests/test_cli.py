@@ -413,3 +413,39 @@ def test_verify_and_models_say_what_is_there(pcodec_command, coded_file):
     assert result.returncode == 0 and result.stdout.decode() == f"{coded_file}: ok\n"
     models = json.loads(pcodec_command("models", "--json").stdout)
     assert models["name"] == "speech16k" and models["bit_rate"] == 7500
+
+
+def test_a_folder_encodes_as_each_file_alone_and_can_be_resumed(pcodec_command, speech, tmp_path):
+    for i, seconds in enumerate((0.01, 0.5, 2.0, 1.3, 0.1)):
+        soundfile.write(tmp_path / f"{i}.flac", speech[: int(seconds * 16000)], 16000)
+    out = tmp_path / "out"
+    arguments = ("encode", "-r", "--resume", "-d", out, tmp_path)
+    assert pcodec_command(*arguments).stderr.strip() == b"5 ok"
+    for i in range(5):
+        alone = tmp_path / "alone.pcx"
+        assert pcodec_command("encode", "-f", tmp_path / f"{i}.flac", alone).returncode == 0
+        assert (out / f"{i}.pcx").read_bytes() == alone.read_bytes()
+    (out / "3.pcx").unlink()
+    (out / "4.pcx").write_bytes(b"whatever was there stays")
+    result = pcodec_command(*arguments)
+    assert (result.returncode, result.stderr.strip()) == (0, b"1 ok, 4 there already")
+    assert (out / "3.pcx").exists() and (out / "4.pcx").read_bytes()[:8] == b"whatever"
+
+
+def test_an_interrupt_stops_all_workers_and_leaves_no_partial_file(speech, tmp_path):
+    long = np.tile(speech, 200)
+    for i in range(4):
+        soundfile.write(tmp_path / f"{i}.wav", long, 16000)
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pcodec", "encode", "-r", "-d", str(out), str(tmp_path)],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".*.part")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130 and text.strip() == b"pcodec: interrupted"
+    assert not [path for path in out.iterdir() if path.suffix == ".part"]

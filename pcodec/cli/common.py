@@ -7,10 +7,13 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import click
 from tqdm import tqdm
@@ -52,6 +55,7 @@ output_options = options(
         "-r", "--recursive", is_flag=True, help="Take folders; mirror their tree under -d."
     ),
     click.option("-f", "--force", is_flag=True, help="Replace an existing output."),
+    click.option("--resume", is_flag=True, help="With -d: pass over what is there already."),
 )
 run_options = options(
     click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`)."),
@@ -88,6 +92,22 @@ def set_up_torch(device: str, threads: int | None) -> str:
     return device
 
 
+class Jobs(NamedTuple):
+    """What there is to do."""
+
+    todo: list[tuple[Path, Path]]
+    """(input, output) of each file"""
+    many: bool
+    """whether a folder is filled, and a bad file does not stop the rest"""
+    done: int
+    """files passed over, their outputs being there"""
+
+    @property
+    def workers(self) -> bool:
+        """Whether files are done side by side, each on one core."""
+        return self.many and len(self.todo) > 1
+
+
 def jobs(
     paths: tuple[Path, ...],
     output_dir: Path | None,
@@ -95,15 +115,16 @@ def jobs(
     suffix: str,
     is_input: Callable[[Path], bool],
     is_output: Callable[[Path], bool],
-) -> list[tuple[Path, Path]]:
-    """(input, output) of each file to do; raises UsageError before anything is done.
+    resume: bool = False,
+) -> Jobs:
+    """The files to do; raises UsageError before anything is done.
 
     `is_input` chooses files in a folder; `is_output` keeps an input from being taken for
     an output.
     """
     if output_dir is None:
-        if recursive:
-            raise click.UsageError("-r needs -d DIR")
+        if recursive or resume:
+            raise click.UsageError(f"{'-r' if recursive else '--resume'} needs -d DIR")
         if len(paths) > 2:
             raise click.UsageError("for more than one input, give -d DIR")
         source = paths[0]
@@ -120,7 +141,7 @@ def jobs(
                 )
         else:
             target = STREAM if source == STREAM else source.with_suffix(suffix)
-        return [(source, target)]
+        return Jobs([(source, target)], False, 0)
     found = []
     for path in paths:
         if not path.name:
@@ -139,28 +160,112 @@ def jobs(
         if target in targets:
             raise click.UsageError(f"{targets[target]} and {source} would both become {target}")
         targets[target] = source
-    return found
+    # An output appears under its name only when it is whole.
+    todo = [(source, target) for source, target in found if not (resume and target.is_file())]
+    return Jobs(todo, True, len(found) - len(todo))
 
 
-def run_jobs(todo: list[tuple[Path, Path]], many: bool, do: Callable[[Path, Path], bool]) -> int:
+class Progress:
+    """A bar in seconds of audio, on stderr, if that is a terminal.
+
+    Of many files done side by side all share one bar, and one word to stop.
+    """
+
+    def __init__(self, name: str, seconds: float | None, quiet: bool, files: int = 1) -> None:
+        self.stopped = False
+        self._lock, self._files, self._done = threading.Lock(), files, 0
+        layout = "{desc}: {n:.1f}/{total_fmt} s {bar:20} [{elapsed}, {rate_fmt} real time]"
+        if files > 1:
+            layout = "{desc}: {postfix[0]}/{postfix[1]} files, {postfix[2]:.3f} h of audio"
+            layout += " [{elapsed}, {rate_fmt} real time]"
+        self._bar: Any = tqdm(
+            desc=name,
+            total=None if seconds is None else round(seconds, 2),
+            unit="s",
+            disable=quiet or not sys.stderr.isatty(),
+            bar_format=layout,
+            postfix=[0, files, 0.0] if files > 1 else None,
+            leave=False,
+        )
+
+    def update(self, seconds: float) -> None:
+        """So much more is done; raises KeyboardInterrupt if all is to stop."""
+        if self.stopped:
+            raise KeyboardInterrupt
+        with self._lock:
+            self._bar.update(seconds)
+            if self._files > 1 and not self._bar.disable:
+                self._bar.postfix[2] = self._bar.n / 3600
+
+    def next_file(self) -> None:
+        """One more file is done."""
+        with self._lock:
+            self._done += 1
+            if self._files > 1 and not self._bar.disable:
+                self._bar.postfix[0] = self._done
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def run_jobs(
+    jobs: Jobs,
+    threads: int | None,
+    quiet: bool,
+    do: Callable[[Path, Path, Progress | None], bool],
+) -> int:
     """Does each job; ``do`` says whether its input was whole. Returns the exit code.
 
     One job raises its error; among many, a bad file is reported and the rest goes on.
+    ``do`` is given the bar that many files share.
     """
-    if not many:
-        return 0 if do(*todo[0]) else EXIT_DAMAGED
-    damaged = failed = 0
-    for source, target in todo:
+    _umask()  # which only a process that does nothing else can ask for
+    if not jobs.many:
+        return 0 if do(*jobs.todo[0], None) else EXIT_DAMAGED
+
+    def job(source: Path, target: Path) -> int:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            damaged += not do(source, target)
+            return 0 if do(source, target, bar) else EXIT_DAMAGED
         except (PcodecError, OSError, click.UsageError) as error:
-            failed += 1
             click.echo(f"pcodec: {error_line(error)}", err=True)
-    counts = [f"{len(todo) - failed - damaged} ok"]
+            return EXIT_ERROR
+        finally:
+            bar.next_file()
+
+    bar = Progress("all", None, quiet, len(jobs.todo))
+    count = (threads or os.cpu_count() or 1) if jobs.workers else 1
+    if jobs.workers:
+        pool = ThreadPoolExecutor(count, initializer=_one_thread)
+    else:
+        pool = ThreadPoolExecutor(1)
+    with pool, contextlib.closing(bar):
+        futures = [pool.submit(job, *files) for files in jobs.todo]
+        try:
+            codes = [future.result() for future in futures]
+        except BaseException:
+            bar.stopped = True
+            pool.shutdown(cancel_futures=True)
+            raise
+    failed, damaged = codes.count(EXIT_ERROR), codes.count(EXIT_DAMAGED)
+    counts = [f"{len(codes) - failed - damaged} ok"]
+    counts += [f"{jobs.done} there already"] * bool(jobs.done)
     counts += [f"{damaged} damaged"] * bool(damaged) + [f"{failed} failed"] * bool(failed)
     click.echo(", ".join(counts), err=True)
     return EXIT_ERROR if failed else EXIT_DAMAGED if damaged else 0
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@cache
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 @contextlib.contextmanager
@@ -240,9 +345,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
+        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         with named(path):
             _put(part, path, force)
     finally:
@@ -267,16 +370,16 @@ def _exists(path: Path) -> PcodecError:
     return PcodecError(f"{path}: exists; -f replaces it")
 
 
-def progress(name: Path, seconds: float | None, quiet: bool) -> Any:
-    """A bar in seconds of audio, on stderr, if that is a terminal."""
-    return tqdm(
-        desc=name.name,
-        total=None if seconds is None else round(seconds, 2),
-        unit="s",
-        disable=quiet or not sys.stderr.isatty(),
-        bar_format="{desc}: {n:.1f}/{total_fmt} s {bar:20} [{elapsed}, {rate_fmt} real time]",
-        leave=False,
-    )
+@contextlib.contextmanager
+def progress(
+    name: Path, seconds: float | None, quiet: bool, shared: Progress | None
+) -> Iterator[Progress]:
+    """The bar of a file, or the one that many share."""
+    if shared is not None:
+        yield shared
+        return
+    with contextlib.closing(Progress(name.name, seconds, quiet)) as bar:
+        yield bar
 
 
 def summary(target: Path, seconds: float, started: float) -> None:

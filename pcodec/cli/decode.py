@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,7 @@ def decode(
     output_dir: Path | None,
     recursive: bool,
     force: bool,
+    resume: bool,
     start: float,
     end: float | None,
     duration: float | None,
@@ -95,26 +97,30 @@ def decode(
         raise click.UsageError("--end lies before --start")
     is_output = (lambda p: not common.is_pcx(p)) if raw else common.is_audio
     suffix = ".raw" if raw else ".wav"
-    todo = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output)
+    jobs = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output, resume)
     chosen = models.find(model) if model else None
     codec: Any = None
+    loading = threading.Lock()
 
-    def do(source: Path, target: Path) -> bool:
+    def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
         nonlocal codec, device
         started = time.perf_counter()
         with common.open_input(source) as stream, common.named(source):
-            device = common.set_up_torch(device, threads)
+            device = common.set_up_torch(device, None if jobs.workers else threads)
 
             from pcodec import audio
             from pcodec.codec import Decoding
 
-            decoding = Decoding(stream, chosen, vocoder, rate, start, end, on_error, device, codec)
-            codec = decoding.codec
+            with loading:  # one codec for all files
+                decoding = Decoding(
+                    stream, chosen, vocoder, rate, start, end, on_error, device, codec
+                )
+                codec = decoding.codec
             header = decoding.header
             total = header.samples / header.sample_rate if header.samples is not None else None
             with (
                 common.open_output(target, source, force) as out,
-                common.progress(source, total, quiet) as bar,
+                common.progress(source, total, quiet, shared) as bar,
             ):
                 kind = AUDIO_SUFFIXES.get(target.suffix.lower(), "WAV")
                 subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
@@ -142,4 +148,4 @@ def decode(
         with common.named(source):  # not the output's, though that is open
             yield from decoding.blocks()
 
-    return common.run_jobs(todo, output_dir is not None, do)
+    return common.run_jobs(jobs, threads, quiet, do)

@@ -32,6 +32,7 @@ def encode(
     output_dir: Path | None,
     recursive: bool,
     force: bool,
+    resume: bool,
     raw: bool,
     raw_format: str,
     rate: int | None,
@@ -50,7 +51,7 @@ def encode(
     """
     if raw and rate is None:
         raise click.UsageError("--raw needs --rate")
-    todo = common.jobs(paths, output_dir, recursive, ".pcx", common.is_audio, common.is_pcx)
+    jobs = common.jobs(paths, output_dir, recursive, ".pcx", common.is_audio, common.is_pcx, resume)
     chosen = models.find(model)
     device = common.set_up_torch(device, threads)
 
@@ -59,7 +60,7 @@ def encode(
 
     codec = Codec(chosen, device=device)
 
-    def do(source: Path, target: Path) -> bool:
+    def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
         started = time.perf_counter()
         raw_format_ = (rate or 0, raw_format) if raw else None
         with common.named(source):
@@ -71,7 +72,7 @@ def encode(
         seconds = reader.frames / reader.rate if reader.frames is not None else None
         with (
             common.open_output(target, source, force) as out,
-            common.progress(source, seconds, quiet) as bar,
+            common.progress(source, seconds, quiet, shared) as bar,
         ):
 
             def blocks() -> Iterator[audio.Samples]:
@@ -95,4 +96,4 @@ def encode(
             click.echo(f"pcodec: {reader.name}: cut off: {missing} frames are missing", err=True)
         return not missing
 
-    return common.run_jobs(todo, output_dir is not None, do)
+    return common.run_jobs(jobs, threads, quiet, do)
