@@ -81,10 +81,10 @@ def main() -> None:
                 row = [METRICS[metric](clip, output) for metric in NAMES]
                 scores.setdefault(codec_name, []).append(row)
         for codec_name, rows in scores.items():
-            kbps = bits[codec_name] / sum(map(len, clips)) * RATE / 1000
+            sent = bits[codec_name] / sum(map(len, clips)) * RATE / 1000
             pesq, stoi, visqol = np.nanmean(rows, 0)
             print(
-                f"| {name} | {codec_name} | {kbps:.2f} | {pesq:.2f} | {stoi:.3f} | {visqol:.2f} |"
+                f"| {name} | {codec_name} | {sent:.2f} | {pesq:.2f} | {stoi:.3f} | {visqol:.2f} |"
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
@@ -20,11 +21,31 @@ from pcodec.bitpack import Indices, unpack
 from pcodec.container import Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import FormatError, PcodecError
 from pcodec.models import Model
-from pcodec.nn.streaming import Past
+from pcodec.nn.concealment import Concealment
+from pcodec.nn.streaming import ConvNeXtBlock, Past
+from pcodec.nn.vocoder import SpectralVocoder
 from pcodec.nn.weights import Networks, bitstream_id
 
-CHUNK_COLUMNS = 256
+CHUNK_COLUMNS = 128
 """Columns that go through the networks at once: enough for speed, little memory."""
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16 matrices."""
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16"))
+
+
+def use_bfloat16(networks: nn.Module) -> None:
+    """Has the dense layers multiply in bfloat16, as in training; what is between stays float32."""
+    blocks = [module for module in networks.modules() if isinstance(module, ConvNeXtBlock)]
+    hidden = [block.expand for block in blocks]
+    for layer in networks.modules():
+        if isinstance(layer, nn.Linear):
+            layer.bfloat16()
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
+            if layer not in hidden:
+                layer.register_forward_hook(lambda *args: args[-1].float())
 
 
 class Codec:
@@ -52,8 +73,13 @@ class Codec:
 
     @cached_property
     def decoder_networks(self) -> Networks:
-        parts = ("codebook", "decoder", self.vocoder)
-        return self._load(parts).to(self.device).eval().requires_grad_(False)
+        parts: tuple[str, ...] = ("codebook", "decoder", self.vocoder)
+        if (self.model.folder / "concealment.safetensors").exists():
+            parts = (*parts, "concealment")
+        networks = self._load(parts).to(self.device).eval().requires_grad_(False)
+        if self.device.type == "cpu" and multiplies_bfloat16():
+            use_bfloat16(networks)
+        return networks
 
     def _load(self, parts: tuple[str, ...]) -> Networks:
         networks = Networks(self.config, parts)
@@ -64,9 +90,12 @@ class Codec:
         """An encoder of one stream: samples in, columns out."""
         return StreamEncoder(self)
 
-    def stream_decoder(self) -> StreamDecoder:
-        """A decoder of one stream: columns in, samples out."""
-        return StreamDecoder(self)
+    def stream_decoder(self, column: int = 0) -> StreamDecoder:
+        """A decoder of one stream: columns in, samples out.
+
+        column: the number of the first one, of a stream that is not decoded from its start.
+        """
+        return StreamDecoder(self, column)
 
     def to_tokens(self, wav: NDArray[Any], rate: int = 16000) -> Indices:
         """Audio (frames,) or (frames, channels) -> indices (columns, rows)."""
@@ -151,16 +180,23 @@ class StreamEncoder:
 class StreamDecoder:
     """Indices (columns, rows) -> samples at the codec's rate, as soon as they are known.
 
-    Lost columns are concealed: the last one is repeated and fades out.
+    Lost columns are concealed: the model's masked network, if it has one, foresees them
+    from those before, else the last one is repeated; a longer loss fades out.
     """
 
-    # Per frame of 8 ms, after two that keep their level: -48 dB in 0.4 s.
-    FADE = 0.12
+    # Per frame of 8 ms, after two columns that keep their level: -48 dB in 0.4 s.
+    FADE, KEPT_FRAMES = 0.12, 8
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, column: int = 0) -> None:
         self._codec, self._networks = codec, codec.decoder_networks
         self._past: Past = {}
-        self._last_column: torch.Tensor | None = None
+        vocoder = getattr(self._networks, codec.vocoder)
+        if isinstance(vocoder, SpectralVocoder):
+            vocoder.excitation.start(self._past, column * codec.config.patch_frames)
+        config = codec.config
+        # Latents of the last columns, and whether they were lost.
+        self._history = torch.zeros(1, 0, config.rows, config.latent_dim, device=codec.device)
+        self._lost = torch.zeros(1, 0, dtype=torch.bool, device=codec.device)
         self._lost_frames = 0
         self._levels: list[torch.Tensor] = []
 
@@ -188,7 +224,7 @@ class StreamDecoder:
             with torch.inference_mode():
                 latents = networks.quantizer.lookup(part.to(self._codec.device))
             self._lost_frames = 0
-            self._last_column = latents[-1:]
+            self._remember(latents[None], lost=False)
             level = torch.zeros(len(part) * config.patch_frames)
             out.append(self._decode(latents, level, last=False))
         return np.concatenate(out)
@@ -213,15 +249,27 @@ class StreamDecoder:
             frames = torch.arange(
                 self._lost_frames, self._lost_frames + count * config.patch_frames
             )
-            level = -self.FADE * (frames - 1).clamp(min=0)
+            level = -self.FADE * (frames - self.KEPT_FRAMES).clamp(min=0)
             self._lost_frames += len(frames)
-            last = self._last_column
-            if last is None or silence:
+            if silence or not bool((~self._lost).any()):
                 level = torch.full((len(frames),), -30.0)
-            if last is None:
-                last = torch.zeros(1, config.rows, config.latent_dim, device=self._codec.device)
-            out.append(self._decode(last.expand(count, -1, -1), level, last=False))
+            unknown = self._history.new_zeros(1, count, config.rows, config.latent_dim)
+            before = self._history.shape[1]
+            self._remember(unknown, lost=True, keep=before + count)
+            with torch.inference_mode():
+                conceal = getattr(self._networks, "concealment", Concealment.hold)
+                foreseen = conceal(self._history, self._lost)[0, before:]
+            self._remember(unknown[:, :0], lost=True)
+            out.append(self._decode(foreseen, level, last=False))
         return np.concatenate(out)
+
+    def _remember(
+        self, latents: torch.Tensor, lost: bool, keep: int = Concealment.HISTORY - 1
+    ) -> None:
+        """Adds columns (1, columns, rows, dim) to the history, and keeps the last ones of it."""
+        gone = self._lost.new_full((1, latents.shape[1]), lost)
+        self._history = torch.cat([self._history, latents], 1)[:, -keep:]
+        self._lost = torch.cat([self._lost, gone], 1)[:, -keep:]
 
     def finish(self) -> Samples:
         """Ends the stream; gives the samples that waited for the future."""
@@ -289,7 +337,7 @@ class Decoding:
         self._stream, self._on_error = stream, on_error
         self.parser = Parser()
         self._first: list[Piece] = []
-        self._drop = 0
+        self._drop = self._column = 0
         while self.parser.header is None:
             data = _read_some(stream)
             self._first += self.parser.feed(data) if data else self.parser.close()
@@ -336,7 +384,7 @@ class Decoding:
         # Start where a column starts on a whole sample of the wanted rate.
         step = header.sample_rate // np.gcd(header.sample_rate, header.column_samples * self.rate)
         column = self._start * header.sample_rate // self.rate // header.column_samples - warm_up
-        column = max(0, int(column // step * step))
+        column = self._column = max(0, int(column // step * step))
         if column:
             first = seek(self._stream, header, column)
             self.parser = Parser(header, first)
@@ -349,7 +397,7 @@ class Decoding:
         position = self._skip() if self._start else 0
         drop = self._drop
         resampler = Resampler(self.header.sample_rate, self.rate)
-        with self.codec.stream_decoder() as decoder:
+        with self.codec.stream_decoder(self._column) as decoder:
             for piece in self._pieces():
                 if drop >= piece.columns:
                     drop -= piece.columns

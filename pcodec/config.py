@@ -39,6 +39,8 @@ class CodecConfig:
     vocoder_look_ahead: int = 1
     """frames"""
     hifigan_width: int = 160
+    concealment_width: int = 192
+    concealment_blocks: int = 3
 
     def __post_init__(self) -> None:
         if self.mel_bands % self.patch_bands:

@@ -5,11 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcodec.config import CodecConfig
+from pcodec.nn.concealment import Concealment
+from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
 from pcodec.nn.patch_vqvae import PatchVQVAE
 from pcodec.nn.quantizer import Quantizer
 from pcodec.nn.vocoder import SpectralVocoder
+from pcodec.train.pitch import track_pitch
 
 CONFIG = CodecConfig(
     encoder_width=32,
@@ -123,3 +126,73 @@ def test_the_codebook_starts_at_clusters_follows_them_and_revives_dead_entries()
     assert nearest.median() < 0.2
     assert quantizer.codebook.abs().max() < 10
     assert torch.bincount(quantizer.nearest(latents), minlength=8).min() > 0
+
+
+def pulse_train(hz, cycles_before, n, rate=16000):
+    phase = 2 * np.pi * (hz / rate * np.arange(n) + cycles_before)
+    count = int(8000 / hz)
+    return torch.from_numpy(sum(np.cos(h * phase) for h in range(1, count)) / count).float()
+
+
+@pytest.mark.parametrize("hz", [90.0, 101.3, 240.0, 433.0])
+def test_the_excitation_is_the_spectrum_of_a_pulse_train(hz):
+    excitation = Excitation(CONFIG)
+    frames = 20
+    train = pulse_train(hz, 0.3, 512 + 128 * (frames - 1))
+    spectrum = torch.fft.rfft(train.unfold(0, 512, 128) * torch.hann_window(512))
+    middle = hz / 16000 * (256 + 128 * torch.arange(frames)) + 0.3
+    track = Pitch(
+        torch.full((1, frames), hz),
+        2 * torch.pi * (middle % 1)[None],
+        torch.zeros(1, frames),
+        torch.ones(1, frames, dtype=torch.bool),
+        torch.arange(frames)[None],
+    )
+    phasors, _ = excitation(track)
+    loud = spectrum.abs() > 0.3 * spectrum.abs().max()
+    loud[:, :3] = False  # where the harmonics' images below 0 Hz reach
+    difference = spectrum * torch.view_as_complex(phasors[0]).conj()
+    assert loud[:, 3:].any(1).all()
+    assert difference[loud].angle().abs().max() < 0.1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("hz", [80.0, 131.0, 300.0])
+def test_the_pitch_tracker_finds_pitch_and_pulses_whatever_the_polarity(hz, sign):
+    excitation = Excitation(CONFIG)
+    frames = 40
+    train = sign * pulse_train(hz, 0.4, 512 + 128 * (frames - 1))[None]
+    spectrum = torch.fft.rfft(train.unfold(-1, 512, 128) * torch.hann_window(512))
+    track = track_pitch(train, spectrum, excitation)
+    inner = slice(4, -4)
+    assert track.voiced[:, inner].all()
+    assert (track.frequency[:, inner] / hz).log2().abs().max() < 0.02
+    cycles = hz / 16000 * (256 + 128 * torch.arange(frames)) + 0.4
+    error = torch.exp(1j * (track.phase[0] - 2 * torch.pi * cycles)).angle()
+    assert error[inner].abs().max() < 0.1
+    assert torch.cos(track.constant[0, 0]) * sign > 0.9
+
+
+def test_unvoiced_frames_are_excited_by_noise_and_onsets_restart_the_pulses():
+    excitation = Excitation(CONFIG)
+    logits = torch.zeros(1, 12, 1 + Excitation.BINS)
+    logits[0, :, 0] = torch.tensor([-1.0] * 4 + [1.0] * 8)
+    logits[0, :, 50] = 30.0
+    track = excitation.pitch(logits)
+    assert track.voiced.sum() == 8 and float(track.phase[0, 4]) == 0
+    step = 2 * torch.pi * track.frequency[0, 5] * 128 / 16000
+    assert torch.allclose(torch.cos(track.phase[0, 5]), torch.cos(step), atol=1e-3)
+    phasors, level = excitation(track)
+    assert level[0, :4].abs().max() == 0 < level[0, 4:].abs().max()
+    assert phasors[0, :4].mean().abs() < 0.1
+
+
+def test_concealment_starts_as_the_last_column_held():
+    model = Concealment(CONFIG)
+    latents = torch.randn(2, 6, 24, 12)
+    lost = torch.tensor([[True, False, True, True, False, False], [False] * 5 + [True]])
+    result = model(latents, lost)
+    assert torch.equal(result, Concealment.hold(latents, lost))
+    assert torch.equal(result[0, 2:4], latents[0, [1, 1]])
+    assert not result[0, 0].any() and torch.equal(result[1, 5], latents[1, 4])
+    assert torch.equal(result[~lost], latents[~lost])

@@ -34,8 +34,10 @@ options = {{ {options} }}
         "adversarial": "adversarial = 0.5",
         "vocoder": "true_share = 0.5",
         "end_to_end": "mel = 2.0, commitment = 1.0",
-        "joint": "mel = 2.0, adversarial = 1.0",
+        "joint": "mel = 2.0, free = 0.0",
+        "refine": "mel = 2.0, adversarial = 1.0, judged = 1",
         "hifigan": "adversarial = 1.0",
+        "concealment": "",
     }.items()
 )
 
@@ -60,7 +62,16 @@ def test_all_stages_train_from_a_folder_and_make_a_model_that_works(
         "--out", out, "--threads", "1",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    for stage in ("vqvae", "adversarial", "vocoder", "end_to_end", "joint", "hifigan"):
+    for stage in (
+        "vqvae",
+        "adversarial",
+        "vocoder",
+        "end_to_end",
+        "joint",
+        "refine",
+        "hifigan",
+        "concealment",
+    ):
         line = json.loads((out / f"{stage}.jsonl").read_text())
         assert line["step"] == 3 and np.isfinite(list(line.values())).all()
         assert list((out / "logs" / stage).glob("events*"))

@@ -11,7 +11,16 @@ import click
 from pcodec.cli import common
 from pcodec.errors import PcodecError
 
-STAGES = ("vqvae", "adversarial", "vocoder", "end_to_end", "joint", "hifigan")
+STAGES = (
+    "vqvae",
+    "adversarial",
+    "vocoder",
+    "end_to_end",
+    "joint",
+    "refine",
+    "hifigan",
+    "concealment",
+)
 
 
 @click.command()

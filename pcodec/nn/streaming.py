@@ -85,7 +85,7 @@ class ConvNeXtBlock(nn.Module):
         padded = with_past(self, x, self.kernel - 1, past, last)
         y: Tensor = self.bias
         for i in range(self.kernel):
-            y = y + padded[:, i : i + frames] * self.depthwise[i]
+            y = torch.addcmul(y, padded[:, i : i + frames], self.depthwise[i])
         y = self.contract(F.gelu(self.expand(self.norm(y)), approximate="tanh"))
         result: Tensor = x + y * self.scale
         return result

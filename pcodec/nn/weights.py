@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
+from pcodec.nn.concealment import Concealment
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import MelSpectrogram
 from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
@@ -34,6 +35,7 @@ class Networks(nn.Module):
         "decoder": ("decoder",),
         "spectral": ("spectral",),
         "hifigan": ("hifigan",),
+        "concealment": ("concealment",),
     }
 
     def __init__(self, config: CodecConfig, parts: tuple[str, ...] = tuple(PARTS)) -> None:
@@ -52,6 +54,8 @@ class Networks(nn.Module):
             self.spectral = SpectralVocoder(config)
         if "hifigan" in parts:
             self.hifigan = HifiGan(config)
+        if "concealment" in parts:
+            self.concealment = Concealment(config)
 
     def save(self, folder: Path, parts: tuple[str, ...]) -> None:
         """Writes the files of some parts, and config.json, into a model folder."""

@@ -55,29 +55,53 @@ class MelDiscriminator(nn.Module):
 
 
 class SpectrogramDiscriminator(nn.Module):
-    """Multi-resolution discriminator on complex spectrograms (Jang et al. 2021; DAC)."""
+    """Multi-resolution discriminator on complex spectrograms (Jang et al. 2021; DAC).
+
+    Eight neighbouring bins are the channels of one cell of the picture, each cell knows
+    its place in frequency, and frames lie along the height: so that a spectrogram is a
+    picture with its channels last as it comes, and the convolutions are wide and few.
+    """
 
     SIZES = (1024, 512, 256)
+    GROUP = 8
+    """bins a cell"""
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, width: int = 48) -> None:
         super().__init__()
-        strides = ((2, 1), (2, 1), (2, 2), (1, 1))
+        self.embeds, self.places = nn.ModuleList(), nn.ParameterList()
+        self.layers, self.finals = nn.ModuleList(), nn.ModuleList()
         for n_fft in self.SIZES:
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
-        self.patches = nn.ModuleList(
-            PatchDiscriminator(2, (width, width, 2 * width, 2 * width), strides) for _ in self.SIZES
-        )
+            self.embeds.append(weight_norm(nn.Conv2d(2 * self.GROUP, width, 3, 1, 1)))
+            self.places.append(torch.zeros(1, width, 1, n_fft // 2 // self.GROUP))
+            self.layers.append(
+                nn.ModuleList(
+                    weight_norm(nn.Conv2d(width, width, 3, stride, 1))
+                    for stride in ((2, 1), (2, 2), (1, 1))
+                )
+            )
+            self.finals.append(weight_norm(nn.Conv2d(width, 1, 3, padding=1)))
+
+    def picture(self, samples: Tensor, n_fft: int) -> Tensor:
+        """Samples (B, n) -> (B, 2 * GROUP, frames, cells), channels last."""
+        pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
+        spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
+        # Compressed, so that what is quiet is judged too.
+        power = spectrum.square().sum(-1, keepdim=True) + 1e-6
+        cells = (spectrum * (-0.35 * power.log()).exp()).unflatten(2, (-1, self.GROUP))
+        return cells.flatten(3).permute(0, 3, 1, 2)
 
     def forward(self, samples: Tensor) -> list[Judgement]:
         """Samples (B, n)."""
         judgements = []
-        for n_fft, patches in zip(self.SIZES, self.patches, strict=True):
-            pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
-            spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
-            # Compressed, so that what is quiet is judged too.
-            power = spectrum.square().sum(-1, keepdim=True) + 1e-6
-            picture = (spectrum * power**-0.35).permute(0, 3, 2, 1)
-            judgements.append(patches(picture))
+        for i, n_fft in enumerate(self.SIZES):
+            x = self.embeds[i](self.picture(samples, n_fft))
+            x = x + self.places[i].to(x.dtype)
+            features = [x := F.leaky_relu(x, 0.1)]
+            for layer in self.layers[i]:  # type: ignore[attr-defined]
+                x = F.leaky_relu(layer(x), 0.1)
+                features.append(x)
+            judgements.append(Judgement(self.finals[i](x).float(), features))
         return judgements
 
 

@@ -22,6 +22,11 @@ def learning_rate_factor(step: int, steps: int, warm_up: int) -> float:
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
+def discriminator_file(stage: str) -> str:
+    """The name of the file with the discriminator of a stage."""
+    return f"{stage}.discriminator.safetensors"
+
+
 class Average:
     """Exponential moving average of a module's tensors."""
 
@@ -78,6 +83,8 @@ def run(
         average.swap()
         networks.save(out, stage.parts)
         average.swap()
+        if stage.game is not None:
+            stage.game.save(out / discriminator_file(stage.name))
 
     def evaluate() -> Logs:
         average.swap()

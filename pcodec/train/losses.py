@@ -27,13 +27,14 @@ def mel_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 class MultiResolutionMelLoss(nn.Module):
-    """`mel_loss` of waveforms at window lengths from 8 to 128 ms."""
+    """`mel_loss` of waveforms at window lengths from ``shortest`` samples to 128 ms."""
 
     RESOLUTIONS = ((2048, 160), (1024, 128), (512, 80), (256, 48), (128, 24))
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, shortest: int = 128) -> None:
         super().__init__()
-        for n_fft, bands in self.RESOLUTIONS:
+        self.resolutions = [(n_fft, b) for n_fft, b in self.RESOLUTIONS if n_fft >= shortest]
+        for n_fft, bands in self.resolutions:
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
             filters = mel_filters(bands, n_fft, sample_rate).T.contiguous()
             self.register_buffer(f"filters{n_fft}", filters, persistent=False)
@@ -48,7 +49,7 @@ class MultiResolutionMelLoss(nn.Module):
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Samples (B, n) twice -> scalar."""
         losses = []
-        for n_fft, _ in self.RESOLUTIONS:
+        for n_fft, _ in self.resolutions:
             with torch.no_grad():
                 wanted = self.log_mel(target, n_fft)
             losses.append(mel_loss(self.log_mel(predicted, n_fft), wanted))

@@ -47,6 +47,12 @@ def run_stage(
             if part in kind.needs:
                 raise PcodecError(f"{out}: stage {name} needs a trained {part}")
     stage = kind(networks.to(device), settings)
+    if stage.game is not None:
+        opponent = loop.discriminator_file(name)
+        for folder in (out, init):
+            if folder is not None and (folder / opponent).exists():
+                stage.game.load(folder / opponent)
+                break
     cache = out / "cache"
     corpus = Corpus(data, cache, config.sample_rate)
     noises = Corpus(noise, cache, config.sample_rate) if noise else None

@@ -2,21 +2,29 @@
 
 In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
 reconstruct; `EndToEnd`, all together; then, with encoder and codebook frozen, so that the
-bitstream does not change any more, `Joint`, decoder and vocoder together, and
-`HifiGanVocoder`, the paper's vocoder.
+bitstream does not change any more, `Joint`, decoder and vocoder together, `Refine`, the
+same against an adversary, `HifiGanVocoder`, the paper's vocoder, and `ConcealmentModel`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pcodec.errors import PcodecError
 from pcodec.eval import metrics
+from pcodec.nn.excitation import Pitch
 from pcodec.nn.mel import InverseSTFT, mel_filters
-from pcodec.nn.weights import Networks
+from pcodec.nn.patch_vqvae import MEAN, SPREAD
+from pcodec.nn.vocoder import Spectrum
+from pcodec.nn.weights import Networks, save_half
 from pcodec.train.discriminators import (
     Judgement,
     MelDiscriminator,
@@ -26,7 +34,13 @@ from pcodec.train.discriminators import (
     feature_loss,
     generator_loss,
 )
-from pcodec.train.losses import MultiResolutionMelLoss, mel_loss, phase_loss
+from pcodec.train.losses import (
+    MultiResolutionMelLoss,
+    loudness_weights,
+    mel_loss,
+    phase_loss,
+)
+from pcodec.train.pitch import pitch_loss, track_pitch
 
 Logs = dict[str, float]
 
@@ -56,14 +70,13 @@ class Game:
         self, discriminator: nn.Module, learning_rate: float, device: torch.device
     ) -> None:
         self.discriminator, self.device = discriminator.to(device), device
-        self.compiled = torch.compile(discriminator, dynamic=False)
         self.optimizer = torch.optim.AdamW(
             discriminator.parameters(), learning_rate, (0.8, 0.99), fused=True
         )
 
     def _judge(self, x: Tensor) -> list[Judgement]:
         with torch.autocast(self.device.type, torch.bfloat16):
-            judgements: list[Judgement] = self.compiled(x)
+            judgements: list[Judgement] = self.discriminator(x)
         return judgements
 
     def update(self, real: Tensor, fake: Tensor) -> Logs:
@@ -83,6 +96,17 @@ class Game:
             wanted = self._judge(real)
         judgements = self._judge(fake)
         return generator_loss(judgements), feature_loss(wanted, judgements)
+
+    def save(self, path: Path) -> None:
+        """Writes the discriminator, for a later training to go on from."""
+        save_half(self.discriminator.state_dict(), path)
+
+    def load(self, path: Path) -> None:
+        """Reads what `save` wrote; PcodecError if it does not fit."""
+        try:
+            self.discriminator.load_state_dict(load_file(path))
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise PcodecError(f"{path}: not the discriminator's weights ({error})") from error
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -104,7 +128,9 @@ class Stage:
     needs: ClassVar[tuple[str, ...]] = ()
     """what must be there before"""
     max_norm: ClassVar[float] = 1.0
-    """gradients are clipped to this norm"""
+    """each module's gradients are clipped to this norm"""
+    rates: ClassVar[dict[str, float]] = {}
+    """learning rates of modules, relative to the stage's"""
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.networks, self.settings = networks, settings
@@ -112,11 +138,14 @@ class Stage:
         self.game: Game | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
-        parameters = list(self.trained.parameters())
+        groups = [
+            {"params": list(module.parameters()), "rate": self.rates.get(name, 1.0)}
+            for name, module in self.trained.items()
+        ]
+        groups = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.AdamW(
-            parameters, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
+            groups, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
         )
-        self.parameters = parameters
         self.compiled = torch.compile(self.losses, dynamic=False)
 
     def crop(self, samples: Tensor) -> Tensor:
@@ -146,11 +175,15 @@ class Stage:
         extra = self.complete(losses)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        norms = [
+            nn.utils.clip_grad_norm_(module.parameters(), self.max_norm)
+            for module in self.trained.values()
+        ]
         self.optimizer.step()
         logs = {k: float(v.detach()) for k, v in losses.items() if not k.startswith("_")}
         self.after(losses)
-        return {**logs, **extra, "gradient_norm": float(norm)}
+        norm = {f"norm_{k}": float(v) for k, v in zip(self.trained, norms, strict=True)}
+        return {**logs, **extra, **norm}
 
     def complete(self, losses: dict[str, Tensor]) -> Logs:
         """Adds to the total what is not compiled: the adversarial terms."""
@@ -163,7 +196,7 @@ class Stage:
         games = [] if self.game is None else [self.game.optimizer]
         for optimizer in (self.optimizer, *games):
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("rate", 1.0)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs."""
@@ -271,7 +304,9 @@ class Adversarial(VqVae):
 class Waveform(Stage):
     """What the stages with a vocoder share.
 
-    Option "adversarial": weight of the adversarial terms; without it, regression only.
+    Options "adversarial": weight of the adversarial terms; without it, regression only;
+    "judged": how many items of a batch the discriminators see; "free": the part of a batch
+    that is excited as when decoding (the rest by the true pitch track).
     """
 
     max_norm: ClassVar[float] = 10.0
@@ -279,7 +314,9 @@ class Waveform(Stage):
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
-        self.waveform_loss = MultiResolutionMelLoss(networks.config.sample_rate).to(self.device)
+        rate = networks.config.sample_rate
+        self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
+        self.free_waveform_loss = MultiResolutionMelLoss(rate, shortest=512).to(self.device)
         if settings.options.get("adversarial"):
             self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
 
@@ -298,20 +335,36 @@ class Waveform(Stage):
         """Regression losses of the spectral vocoder on a log-mel of the samples."""
         n = self.networks
         target = self.crop(samples)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            spectrum = n.spectral.spectrum(mel)
-        output = n.spectral.synthesize(spectrum)
         with torch.no_grad():
             stft = n.spectral.inverse_stft
             overhang = n.mel.overhang - stft.overhang
             framed = samples[:, overhang : samples.shape[1] - overhang]
             wanted = torch.fft.rfft(framed.unfold(-1, stft.n_fft, stft.hop) * stft.window)
-        waveform = self.waveform_loss(output, target)
-        phase = phase_loss(spectrum, wanted)
+            pitch = track_pitch(framed, wanted, n.spectral.excitation)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = n.spectral.excitation.logits((mel.detach() - MEAN) / SPREAD)
+            tracking = pitch_loss(logits, pitch)
+            # The last items run free, as when decoding: with the predicted pitch, and pulses
+            # anywhere. So of them neither phases nor short windows can be compared.
+            led = len(mel) - round(self.settings.options.get("free", 0.5) * len(mel))
+            own = n.spectral.excitation.pitch(logits.detach())
+            start = 2 * math.pi * torch.rand(len(mel), 1, device=mel.device)
+            own = own._replace(phase=own.phase + start, frame=pitch.frame)
+            pitch = Pitch(*(torch.cat([a[:led], b[led:]]) for a, b in zip(pitch, own, strict=True)))
+            spectrum = n.spectral.spectrum(mel, pitch=pitch)
+        output = n.spectral.synthesize(spectrum)
+        losses = {"pitch": tracking}
+        total, share = 0.2 * tracking, led / len(mel)
+        if led:
+            losses["waveform"] = self.waveform_loss(output[:led], target[:led])
+            losses["phase"] = phase_loss(Spectrum(*(x[:led] for x in spectrum)), wanted[:led])
+            total = total + 15 * share * losses["waveform"] + losses["phase"]
+        if led < len(mel):
+            losses["free_waveform"] = self.free_waveform_loss(output[led:], target[led:])
+            total = total + 15 * (1 - share) * losses["free_waveform"]
         return {
-            "total": 15 * waveform + phase,
-            "waveform": waveform,
-            "phase": phase,
+            **losses,
+            "total": total,
             "_output": output,
             "_target": target,
         }
@@ -320,6 +373,9 @@ class Waveform(Stage):
         if self.game is None:
             return {}
         real, fake = losses["_target"], losses["_output"]
+        # The last items: those that run free.
+        judged = self.settings.options.get("judged", len(real))
+        real, fake = real[-judged:], fake[-judged:]
         logs = self.game.update(real, fake)
         deceit, features = self.game.judge(real, fake)
         weight = self.settings.options["adversarial"]
@@ -402,6 +458,8 @@ class Joint(Waveform):
     """Decoder and spectral vocoder together. Option "mel": weight of the decoder's own loss."""
 
     name = "joint"
+    # It is ripe when the vocoder is not.
+    rates: ClassVar[dict[str, float]] = {"decoder": 0.3}
     parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
 
@@ -411,6 +469,12 @@ class Joint(Waveform):
         reconstruction = mel_loss(decoded, mel)
         total = losses["total"] + self.settings.options.get("mel", 2.0) * reconstruction
         return {**losses, "total": total, "mel": reconstruction}
+
+
+class Refine(Joint):
+    """`Joint` again, late, against an adversary."""
+
+    name = "refine"
 
 
 class HifiGanVocoder(Waveform):
@@ -440,6 +504,75 @@ class HifiGanVocoder(Waveform):
         }
 
 
+class ConcealmentModel(Stage):
+    """The model that foresees lost columns, over frozen codes."""
+
+    name = "concealment"
+    parts: ClassVar[tuple[str, ...]] = ("concealment",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+
+    @staticmethod
+    def draw_losses(batch: int, columns: int) -> Tensor:
+        """(batch, columns) bool: bursts of one to six columns, about a quarter of all."""
+        begins, length = torch.rand(batch, columns) < 0.1, torch.randint(1, 7, (batch, columns))
+        lost = torch.zeros(batch, columns, dtype=torch.bool)
+        for i in range(6):
+            lost[:, i:] |= (begins & (length > i))[:, : columns - i]
+        return lost
+
+    def picture(self, latents: Tensor) -> Tensor:
+        """Latents -> log-mel (B, frames, bands), each patch by itself."""
+        decoder = self.networks.decoder
+        patches = decoder.skip(latents).unflatten(-1, (decoder.frames, decoder.bands))
+        return patches.transpose(2, 3).flatten(3).flatten(1, 2) * SPREAD + MEAN
+
+    def errors(self, samples: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean error of the lost columns, and what it is without the correction."""
+        n = self.networks
+        with torch.no_grad():
+            mel, latents = self.encode(samples)
+            latents = n.quantizer.lookup(n.quantizer.nearest(latents))
+            weights = loudness_weights(mel)
+            weights = weights * lost.repeat_interleave(n.decoder.frames, 1)[..., None]
+            weights = weights / (weights.sum() + 1e-9)
+            wanted = self.picture(latents)
+            held = n.concealment.hold(latents, lost)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            foreseen = n.concealment(latents, lost).float()
+        error, error_held = (
+            ((self.picture(x) - wanted).abs() * weights).sum() for x in (foreseen, held)
+        )
+        return error, error_held
+
+    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+        lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
+        error, held = self.errors(samples, lost)
+        return {"total": error, "held": held}
+
+    def evaluate(self, clips: list[Tensor]) -> Logs:
+        overhang, state = self.networks.mel.overhang, torch.get_rng_state()
+        errors = []
+        for i, clip in enumerate(clips):
+            torch.manual_seed(i)
+            columns = len(clip) // self.networks.config.column_samples
+            lost = self.draw_losses(1, columns).to(self.device)
+            padded = torch.nn.functional.pad(clip[None], (overhang, overhang))
+            errors.append([float(e) for e in self.errors(padded.to(self.device), lost)])
+        torch.set_rng_state(state)
+        error, held = torch.tensor(errors).mean(0).tolist()
+        return {"error": error, "error_held": held}
+
+
 STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (VqVae, Adversarial, Vocoder, EndToEnd, Joint, HifiGanVocoder)
+    stage.name: stage
+    for stage in (
+        VqVae,
+        Adversarial,
+        Vocoder,
+        EndToEnd,
+        Joint,
+        Refine,
+        HifiGanVocoder,
+        ConcealmentModel,
+    )
 }

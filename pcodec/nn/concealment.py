@@ -1,0 +1,55 @@
+"""What stands in for lost columns: a masked model of the grid of latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pcodec.config import CodecConfig
+from pcodec.nn.streaming import CausalConv, ConvNeXtBlock
+
+
+class Concealment(nn.Module):
+    """Predicts lost columns from those before: the last one received, and a correction.
+
+    It sees which columns are lost, and nothing in their place; so it foresees each column
+    of a burst at once, and its own errors do not add up.
+    """
+
+    HISTORY = 16
+    """columns that a prediction depends on, itself included"""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width, blocks = config.concealment_width, config.concealment_blocks
+        size = config.rows * config.latent_dim
+        self.embed = CausalConv(2 * size + 1, width, 4)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, 3 * width, 5, 1 / blocks) for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, size)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @staticmethod
+    def hold(latents: Tensor, lost: Tensor) -> Tensor:
+        """Latents (B, columns, rows, dim) with the last one received in place of each lost one.
+
+        lost: (B, columns), bool. Before the first one received stand zeros.
+        """
+        number = torch.arange(1, lost.shape[1] + 1, device=lost.device)
+        heard = torch.where(lost, 0, number).cummax(1).values
+        padded = torch.cat([torch.zeros_like(latents[:, :1]), latents], 1)
+        index = heard[..., None, None].expand_as(latents)
+        return padded.gather(1, index)
+
+    def forward(self, latents: Tensor, lost: Tensor) -> Tensor:
+        """What `hold` gives, and for the lost columns the correction of it."""
+        held = self.hold(latents, lost).flatten(2)
+        missing = lost[..., None]
+        x = self.embed(torch.cat([held, held * ~missing, missing.to(held)], -1))
+        for block in self.blocks:
+            x = block(x)
+        result: Tensor = held + self.head(self.norm(x)) * missing
+        return result.unflatten(-1, latents.shape[2:])

@@ -1,0 +1,104 @@
+"""The pitch track of natural speech, for the vocoder to be trained with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcodec.nn.excitation import Excitation, Pitch
+
+WINDOW = 768
+"""samples at 16 kHz"""
+
+
+@torch.no_grad()
+def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pitch:
+    """Frequency by autocorrelation (Boersma 1993), phase by the harmonics' phases.
+
+    samples: (B, n), framed as ``spectrum``; spectrum: its short-time Fourier transform under
+    a Hann window, (B, frames, bins), complex.
+    """
+    rate, hop, n_fft = excitation.sample_rate, excitation.hop, excitation.n_fft
+    batch, frames, bins = spectrum.shape
+    # Frequency: the peak of the autocorrelation over that of the window.
+    spare = (WINDOW - n_fft) // 2
+    window = torch.hann_window(WINDOW, device=samples.device)
+    pieces = F.pad(samples, (spare, spare)).unfold(-1, WINDOW, hop)
+    pieces = (pieces - pieces.mean(-1, keepdim=True)) * window
+    # Lags in half samples.
+    highest = excitation.LOW * 2 ** (excitation.BINS / excitation.BINS_AN_OCTAVE)
+    low, high = int(2 * rate / highest) + 1, int(2 * rate / excitation.LOW) - 1
+
+    def autocorrelation(x: Tensor) -> Tensor:
+        # Twice as fine as the samples: a peak may lie between two of them.
+        power = torch.fft.rfft(x, 1536).abs().square()
+        return torch.fft.irfft(power, 2 * 1536)[..., : high + 2]
+
+    own = autocorrelation(window)
+    r = autocorrelation(pieces)
+    r = r / (r[..., :1] + 1e-9) / (own / own[0])
+    # Pitch moves slowly: neighbours vote.
+    r = F.avg_pool1d(r.transpose(1, 2), 3, 1, 1, count_include_pad=False).transpose(1, 2)
+    lags = torch.arange(low, high + 1, device=r.device)
+    bias = 0.03 * (lags / low).log2()
+    middle = r[..., low : high + 1]
+    peaks = (middle >= r[..., low - 1 : high]) & (middle > r[..., low + 1 : high + 2])
+    best = (middle - bias - 2.0 * ~peaks).argmax(-1, keepdim=True) + low
+    left, peak, right = (r.gather(-1, best + i) for i in (-1, 0, 1))
+    curve = left - 2 * peak + right
+    shift = torch.where(curve < -1e-6, 0.5 * (left - right) / curve, 0.0).clamp(-0.5, 0.5)
+    frequency = 2 * rate / (best + shift).squeeze(-1)
+    power = spectrum.real.square() + spectrum.imag.square()
+    loud = power.sum(-1)
+    voiced = (peak.squeeze(-1) > 0.5) & (loud > 3e-5 * loud.amax(1, keepdim=True)) & (loud > 1e-4)
+
+    # Phase: at first the one at which neighbouring harmonics agree (their mean delay: the
+    # place of the pulse), whatever the recording's polarity and its response to the
+    # fundamental; then corrected by the phases of the first 16 harmonics, of each of which
+    # the offset (what the vocal tract does) changes little in nine frames.
+    count = torch.arange(1, 17, device=r.device)
+    position = (frequency[..., None] * count * (n_fft / rate)).round().long()
+    inside = position < bins
+    position = position.clamp(max=bins - 1)
+    harmonics = spectrum.gather(-1, position) * (1 - 2 * (position % 2))
+    size = harmonics.abs() + 1e-9
+    harmonics = harmonics / size
+    weight = size.sqrt() * inside
+    weight = weight / (weight.sum(-1, keepdim=True) + 1e-9)
+    pairs = (weight[..., 1:] * weight[..., :-1]).sqrt()
+    phase = (harmonics[..., 1:] * harmonics[..., :-1].conj() * pairs).sum(-1).angle()
+    for most in (3, 4, 6, 8, 12, 16, 16):
+        n, w = count[:most], weight[..., :most]
+        offset = harmonics[..., :most] * torch.exp(-1j * phase[..., None] * n)
+        both = torch.view_as_real(offset * w).flatten(2).transpose(1, 2)
+        mean = F.avg_pool1d(both, 9, 1, 4).transpose(1, 2).unflatten(-1, (most, 2))
+        mean = torch.view_as_complex(mean.contiguous())
+        error = (offset * mean.conj()).angle()
+        phase = phase + (w * n * error).sum(-1) / ((w * n * n).sum(-1) + 1e-9)
+    # What is left is the same for all harmonics, and the recording's.
+    offset = harmonics * torch.exp(-1j * phase[..., None] * count)
+    offset = offset * size.sqrt() * (inside & voiced[..., None])
+    constant = offset.sum((1, 2)).angle()[:, None].expand(batch, frames)
+    phase = phase % (2 * math.pi)
+    first = torch.randint(0, excitation.NOISE_FRAMES, (batch, 1), device=r.device)
+    frame = first + torch.arange(frames, device=r.device)
+    return Pitch(frequency, phase, constant, voiced, frame)
+
+
+def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
+    """Cross-entropies of voicing and, where voiced, of the pitch's class."""
+    voiced = pitch.voiced.float()
+    octaves = (pitch.frequency / Excitation.LOW).log2()
+    place = (octaves * Excitation.BINS_AN_OCTAVE - 0.5).clamp(0, Excitation.BINS - 1.001)
+    lower = place.floor().long()
+    share = place - lower
+    scores = logits[..., 1:].log_softmax(-1)
+    a = scores.gather(-1, lower[..., None]).squeeze(-1)
+    b = scores.gather(-1, lower[..., None] + 1).squeeze(-1)
+    wrong = -((1 - share) * a + share * b)
+    return F.binary_cross_entropy_with_logits(logits[..., 0], voiced) + (wrong * voiced).sum() / (
+        voiced.sum() + 1
+    )
