@@ -87,6 +87,10 @@ def main() -> None:
             ("decode: unpack", lambda: unpack(packed, 24, 10)),
             ("decode: decoder", lambda: [d.decoder(part) for part in parts]),
             ("decode: vocoder, spectrum", lambda: [d.spectral.spectrum(m) for m in decoded]),
+            (
+                "decode: vocoder, consistency",
+                lambda: [d.spectral.consistency(s) for s in spectra],
+            ),
             ("decode: vocoder, synthesis", lambda: [d.spectral.synthesize(s) for s in spectra]),
         ]
         rows += [(name, best(what)) for name, what in stages]
