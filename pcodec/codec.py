@@ -361,10 +361,10 @@ class Decoding:
         ]
 
     def _pieces(self) -> Iterator[Piece]:
-        yield from self._first
+        yield from _joined(self._first)
         while data := _read_some(self._stream):
-            yield from self.parser.feed(data)
-        yield from self.parser.close()
+            yield from _joined(self.parser.feed(data))
+        yield from _joined(self.parser.close())
 
     def _length(self) -> int:
         """Samples of the whole stream at the wanted rate, known at its end."""
@@ -438,6 +438,21 @@ class Decoding:
         high = len(block) if self._end is None else min(len(block), self._end - position)
         if low < high:
             yield block[low:high]
+
+
+def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Pieces that came at once, as few: the networks are faster on many columns."""
+    waiting: list[Piece] = []
+    for piece in [*pieces, None]:
+        full = sum(p.columns for p in waiting) >= CHUNK_COLUMNS
+        if waiting and (full or piece is None or piece.indices is None):
+            indices = np.concatenate([p.indices for p in waiting if p.indices is not None])
+            yield Piece(waiting[0].first_column, len(indices), indices)
+            waiting = []
+        if piece is not None and piece.indices is None:
+            yield piece
+        elif piece is not None:
+            waiting.append(piece)
 
 
 def _read_some(stream: BinaryIO) -> bytes:

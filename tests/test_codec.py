@@ -204,7 +204,7 @@ def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):
     decoded = np.concatenate(list(decoding.blocks()))
     assert len(decoded) == len(whole)
     assert [(d.first_column, d.columns) for d in decoding.damages] == [(32, 32)]
-    assert snr(whole[: 30 * 512], decoded[: 30 * 512]) > 60
+    assert snr(whole[: 30 * 512], decoded[: 30 * 512]) > 40
     # Well behind the gap the decoder has forgotten it.
     assert snr(whole[-20 * 512 :], decoded[-20 * 512 :]) > 20
     assert np.sqrt(np.mean(decoded[50 * 512 : 60 * 512] ** 2)) < 1e-3
