@@ -7,6 +7,7 @@ import torch
 from conftest import SPEECH
 
 from pcodec import AudioError
+from pcodec.cli.train import STAGES
 from pcodec.eval import metrics
 from pcodec.train.data import Batches, Corpus
 
@@ -62,16 +63,7 @@ def test_all_stages_train_from_a_folder_and_make_a_model_that_works(
         "--out", out, "--threads", "1",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    for stage in (
-        "vqvae",
-        "adversarial",
-        "vocoder",
-        "end_to_end",
-        "joint",
-        "refine",
-        "hifigan",
-        "concealment",
-    ):
+    for stage in STAGES:
         line = json.loads((out / f"{stage}.jsonl").read_text())
         assert line["step"] == 3 and np.isfinite(list(line.values())).all()
         assert list((out / "logs" / stage).glob("events*"))

@@ -235,10 +235,7 @@ def run_jobs(
 
     bar = Progress("all", None, quiet, len(jobs.todo))
     count = (threads or os.cpu_count() or 1) if jobs.workers else 1
-    if jobs.workers:
-        pool = ThreadPoolExecutor(count, initializer=_one_thread)
-    else:
-        pool = ThreadPoolExecutor(1)
+    pool = ThreadPoolExecutor(count, initializer=_one_thread if jobs.workers else None)
     with pool, contextlib.closing(bar):
         futures = [pool.submit(job, *files) for files in jobs.todo]
         try:
