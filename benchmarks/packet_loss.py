@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from opus import FRAME, RATE, Opus, library
 
 import pcodec
 from pcodec.audio import read
 from pcodec.bitpack import pack
-from pcodec.eval.metrics import METRICS
+from pcodec.eval.codecs import FRAME, AbsentError, Opus
+from pcodec.eval.metrics import RATE, or_nan
 from pcodec.train.data import find_clips
 
 TICK = 512
@@ -44,7 +44,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--every", type=int, default=1, help="take every Nth file")
     arguments = parser.parse_args()
-    codec, opus = pcodec.load(), library()
+    codec = pcodec.load()
+    try:
+        peers = {f"Opus {kbps}": Opus(kbps * 1000) for kbps in (8, 9)}
+    except AbsentError as error:
+        print(f"{error}\n")
+        peers = {}
     clips = [read(path, RATE) for path, _ in find_clips(arguments.data)][:: arguments.every]
     conditions = [(0.0, 1.0)] + [(r, b) for b in (1.0, 2.5) for r in (0.05, 0.1, 0.2)]
     print(f"{len(clips)} files, {sum(map(len, clips)) / RATE / 60:.1f} minutes\n")
@@ -65,20 +70,18 @@ def main() -> None:
                 pieces.append(decoder.finish())
             outputs = {"pcodec": np.concatenate(pieces)[: len(clip)]}
             bits["pcodec"] = bits.get("pcodec", 0) + 8 * sum(map(len, columns))
-            for kbps in (8, 9):
-                if opus is None:
-                    break
-                peer = Opus(opus, kbps * 1000)
+            for peer_name, peer in peers.items():
+                peer.reset()
                 packets = peer.encode(clip)
                 # A packet is lost if its middle falls into a lost tick.
                 kept = [
                     None if lost[min(int((k + 0.5) * FRAME) // TICK, len(lost) - 1)] else packet
                     for k, packet in enumerate(packets)
                 ]
-                outputs[f"Opus {kbps}"] = peer.decode(kept, len(clip))
-                bits[f"Opus {kbps}"] = bits.get(f"Opus {kbps}", 0) + 8 * sum(map(len, packets))
+                outputs[peer_name] = peer.decode(kept)[: len(clip)]
+                bits[peer_name] = bits.get(peer_name, 0) + 8 * sum(map(len, packets))
             for codec_name, output in outputs.items():
-                row = [METRICS[metric](clip, output) for metric in NAMES]
+                row = [or_nan(metric, clip, output) for metric in NAMES]
                 scores.setdefault(codec_name, []).append(row)
         for codec_name, rows in scores.items():
             sent = bits[codec_name] / sum(map(len, clips)) * RATE / 1000

@@ -2,64 +2,136 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
-from tqdm import tqdm
 
 from pcodec import models
+from pcodec.cli import common
 from pcodec.errors import PcodecError
 
-DEFAULT = ("pesq", "stoi", "estoi", "visqol", "log_mel")
-NAMES = (*DEFAULT, "distillmos")
+DEFAULT = (
+    *("pesq", "stoi", "estoi", "visqol", "mcd", "log_mel"),
+    *("f0_cents", "f0_gross", "voicing", "dnsmos"),
+)
+NAMES = (*DEFAULT, "distillmos", "speaker")
+
+
+@contextlib.contextmanager
+def cache_folder(keep: bool) -> Iterator[Path]:
+    """Where coded files and scores are kept: the user's cache, or a folder that goes away."""
+    if keep:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        yield Path(home) / "pcodec" / "eval"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+def table(document: dict[str, Any]) -> str:
+    """The codecs' lines as aligned text."""
+    metrics = document["metrics"]
+    lines = [["codec", "kbit/s", "on disk", *(m["title"] for m in metrics)]]
+    for codec in document["codecs"]:
+        if codec["absent"]:
+            continue
+        line = [codec["name"], f"{codec['kbit_s']:.2f}", f"{codec['kbit_s_container']:.2f}"]
+        for metric in metrics:
+            score = codec["scores"].get(metric["name"])
+            half = (score["high"] - score["low"]) / 2 if score else 0.0
+            line.append(f"{score['mean']:.3f} +-{half:.3f}" if score else "-")
+        lines.append(line)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+        )
+        for line in lines
+    )
 
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write everything, file by file, as JSON: what `pcodec report` reads.",
+)  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
+@click.option(
+    "--codec", "specs", multiple=True, metavar="SPEC",
+    help="What to measure (repeatable): pcodec, pcodec-hifigan, opus-8, speex-7.75, amrwb-8.85, "
+    "codec2-3.2, lc3-16, original; 'all' for all of them; "
+    "'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
+    "'NAME=python:MODULE:FUNCTION'.  [default: pcodec]",
+)  # fmt: skip
+@click.option(
+    "--metrics", default=",".join(DEFAULT), show_default=True,
+    help="By commas; also distillmos and speaker, whose packages are no extras of this one.",
+)  # fmt: skip
 @click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`).")
 @click.option(
-    "--vocoder", type=click.Choice(models.VOCODERS), default="spectral", show_default=True
-)
+    "--samples", type=click.IntRange(0), default=4, show_default=True,
+    help="With -o: keep the audio of so many files beside it, for the report.",
+)  # fmt: skip
 @click.option(
-    "--metrics", default=",".join(DEFAULT), show_default=True, help="By commas; also distillmos."
+    "--workers", type=click.IntRange(1), help="Processes, of one thread each (default: all cores)."
 )
-@click.option("--each", is_flag=True, help="A line for each file too.")
-@click.option("--json", "as_json", is_flag=True, help="JSON, an object a line.")
+@click.option("--no-cache", is_flag=True, help="Do everything anew, keep nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The codecs' means as JSON, one a line.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def eval(  # noqa: A001
-    data: Path, model: str | None, vocoder: str, metrics: str, each: bool, as_json: bool
+    data: Path,
+    output: Path | None,
+    force: bool,
+    specs: tuple[str, ...],
+    metrics: str,
+    model: str | None,
+    samples: int,
+    workers: int | None,
+    no_cache: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Measure a model on speech: DATA is a file, a folder, or a tsv with a column `path`.
+    """Measure codecs on speech: DATA is a file, a folder, or a tsv with a column `path`.
 
-    Every file goes through a .pcx file on disk and back.
+    Every file goes through real bits and back, at 16 kHz. Interrupted and called again, it
+    goes on where it was: what was done lies in a cache.
     """
     names = metrics.split(",")
     if unknown := set(names) - set(NAMES):
         raise click.UsageError(f"unknown metrics: {', '.join(sorted(unknown))}")
+    if output is not None and output.exists() and not force:
+        raise PcodecError(f"{output}: exists; -f replaces it")
     try:
-        from pcodec.eval.report import evaluate, summarize
-        from pcodec.train.data import find_clips
+        from pcodec.eval import codecs
+        from pcodec.eval.evaluate import Evaluation
     except ImportError as error:
         raise PcodecError(f"eval needs pip install 'pcodec-speech[eval]' ({error})") from error
-    from pcodec.codec import Codec
-
-    codec = Codec(models.find(model), vocoder)
-    paths = [path for path, _ in find_clips(data)]
-    if not paths:
-        raise PcodecError(f"{data}: no audio files found")
-    results = []
-    for result in tqdm(evaluate(codec, paths, names), "files", len(paths), disable=None):
-        results.append(result)
-        if each:
-            line = {"file": str(result.path), **{k: round(v, 4) for k, v in result.scores.items()}}
-            click.echo(json.dumps(line))
-    summary = {k: round(v, 4) for k, v in summarize(results).items()}
+    models.find(model)
+    with cache_folder(not no_cache) as folder:
+        count = workers or os.cpu_count() or 1
+        job = Evaluation(data, codecs.expand(specs, model), names, model, count, folder, quiet)
+        document = job.run()
+        if output is not None:
+            if samples:
+                job.keep_samples(document, samples, output.with_suffix(".audio"))
+            with common.open_output(output, data, force) as file:
+                file.write(json.dumps(document, indent=1).encode())
+    for codec in document["codecs"]:
+        if codec["absent"]:
+            click.echo(f"{codec['name']}: absent: {codec['absent']}", err=True)
+    refused = [r for file in document["files"] for r in file["refused"]]
+    if refused:
+        click.echo(f"{len(refused)} scores are missing, such as: {refused[0]}", err=True)
     if as_json:
-        click.echo(json.dumps(summary))
+        for codec in document["codecs"]:
+            click.echo(json.dumps(codec))
         return
-    for name, value in summary.items():
-        if not name.endswith("_ci95"):
-            margin = summary.get(f"{name}_ci95")
-            click.echo(f"{name:20} {value:10g}" + (f" +- {margin:g}" if margin else ""))
-    sys.stdout.flush()
+    click.echo(table(document))

@@ -1,9 +1,11 @@
-"""Speech quality metrics, defined as in the tables of docs/results.md; all at 16 kHz."""
+"""Speech quality metrics: of decoded speech against its original, both at 16 kHz, aligned."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,30 +15,46 @@ Samples = NDArray[np.float32]
 RATE = 16000
 
 
+class Refused(ValueError):  # noqa: N818 - it is no error of the caller's
+    """A metric says nothing of a file; why."""
+
+
 def pesq_wb(reference: Samples, decoded: Samples) -> float:
-    """PESQ, wide band (ITU-T P.862.2): 1.0 to 4.64; nan if it finds no speech."""
+    """PESQ, wide band (ITU-T P.862.2), 1.0 to 4.64; package pesq."""
     import pesq
 
     if not reference.any():
-        return float("nan")
+        raise Refused("the original is silent")
     try:
         return float(pesq.pesq(RATE, reference, decoded, "wb"))
-    except pesq.PesqError:
-        return float("nan")
+    except pesq.PesqError as error:
+        text = error.args[0] if error.args else error
+        raise Refused(text.decode() if isinstance(text, bytes) else str(text)) from error
+
+
+def _stoi(reference: Samples, decoded: Samples, extended: bool) -> float:
+    import warnings
+
+    import pystoi
+
+    if not reference.any():
+        raise Refused("the original is silent")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        score = float(pystoi.stoi(reference, decoded, RATE, extended=extended))
+    if caught:  # it says 1e-5 and warns
+        raise Refused("less than 0.4 s of speech")
+    return score
 
 
 def stoi(reference: Samples, decoded: Samples) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011): 0 to 1."""
-    import pystoi
-
-    return float(pystoi.stoi(reference, decoded, RATE))
+    """Short-time objective intelligibility (Taal et al. 2011), 0 to 1; package pystoi."""
+    return _stoi(reference, decoded, False)
 
 
 def estoi(reference: Samples, decoded: Samples) -> float:
-    """Extended STOI (Jensen & Taal 2016): 0 to 1."""
-    import pystoi
-
-    return float(pystoi.stoi(reference, decoded, RATE, extended=True))
+    """Extended STOI (Jensen & Taal 2016), 0 to 1; package pystoi."""
+    return _stoi(reference, decoded, True)
 
 
 @cache
@@ -49,14 +67,17 @@ def _visqol() -> Any:
 
 
 def visqol(reference: Samples, decoded: Samples) -> float:
-    """ViSQOL (Chinen et al. 2020), speech mode, lattice mapping: 1 to 5."""
+    """ViSQOL (Chinen et al. 2020), speech mode, lattice mapping, 1 to 5; package visqol-python."""
     api = _visqol()
     pair = reference.astype(np.float64), decoded.astype(np.float64)
-    return float(api.measure_from_arrays(*pair, sample_rate=RATE).moslqo)
+    try:
+        return float(api.measure_from_arrays(*pair, sample_rate=RATE).moslqo)
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise Refused(str(error)) from error
 
 
 def log_mel_distance(reference: Samples, decoded: Samples) -> float:
-    """Mean |difference of natural logs| of 80 mel bands, window 1024, hop 256, floor 1e-5."""
+    """Mean |difference of natural logs| of 80 Slaney mels, window 1024, hop 256, floor 1e-5."""
     import torch
 
     from pcodec.nn.mel import MelSpectrogram
@@ -67,6 +88,99 @@ def log_mel_distance(reference: Samples, decoded: Samples) -> float:
         for x in (reference, decoded)
     )
     return float((a - b).abs().mean())
+
+
+# WORLD (Morise et al. 2016), frames of 5 ms.
+FRAME_PERIOD, ALPHA, ORDER = 5.0, 0.42, 24
+
+
+@lru_cache(maxsize=4)
+def _world(samples: bytes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pitch in Hz (frames,), 0 where unvoiced, and power envelope (frames, bins)."""
+    import pyworld
+
+    x = np.frombuffer(samples, np.float32).astype(np.float64)
+    if len(x) < 0.1 * RATE:
+        raise Refused("shorter than 0.1 s")
+    coarse, times = pyworld.dio(x, RATE, frame_period=FRAME_PERIOD)
+    pitch = pyworld.stonemask(x, coarse, times, RATE)
+    return pitch, pyworld.cheaptrick(x, pitch, times, RATE)
+
+
+@cache
+def _warping(bins: int) -> NDArray[np.float64]:
+    """Log amplitudes (bins,) -> mel-cepstrum (ORDER + 1,), as a matrix.
+
+    Cepstrum, then the frequency transform of Oppenheim & Johnson (1972) by ALPHA.
+    """
+    n_fft = 2 * (bins - 1)
+    cepstrum = np.fft.irfft(np.eye(bins), n_fft, axis=0)[:bins]
+    cepstrum[1:-1] *= 2
+    warped = np.zeros((ORDER + 1, bins))
+    for source in range(bins - 1, -1, -1):
+        before = warped.copy()
+        warped[0] = ALPHA * before[0]
+        warped[0, source] += 1
+        warped[1] = (1 - ALPHA**2) * before[0] + ALPHA * before[1]
+        for m in range(2, ORDER + 1):
+            warped[m] = before[m - 1] + ALPHA * (before[m] - warped[m - 1])
+    result: NDArray[np.float64] = warped @ cepstrum
+    return result
+
+
+def mcd(reference: Samples, decoded: Samples) -> float:
+    """Mel-cepstral distortion in dB: WORLD envelope, 5 ms, order 24, warping 0.42, without c0.
+
+    Frame by frame (no DTW), over all frames (Kubichek 1993); package pyworld.
+    """
+    a, b = (_world(x.tobytes())[1] for x in (reference, decoded))
+    warping = _warping(a.shape[1])[1:]
+    difference = 0.5 * (np.log(a + 1e-16) - np.log(b + 1e-16)) @ warping.T
+    return float(10 / math.log(10) * np.sqrt(2 * np.square(difference).sum(1)).mean())
+
+
+def _voiced_in_both(reference: Samples, decoded: Samples) -> NDArray[np.float64]:
+    """Differences of pitch in octaves (frames,)."""
+    a, b = (_world(x.tobytes())[0] for x in (reference, decoded))
+    both = (a > 0) & (b > 0)
+    if not both.any():
+        raise Refused("no voiced frame in common")
+    return np.abs(np.log2(a[both] / b[both]))
+
+
+GROSS = math.log2(1.2)
+
+
+def f0_cents(reference: Samples, decoded: Samples) -> float:
+    """Root mean square error of pitch in cents, where both are voiced and no error is gross.
+
+    DIO and StoneMask of pyworld, frames of 5 ms.
+    """
+    octaves = _voiced_in_both(reference, decoded)
+    fine = octaves[octaves <= GROSS]
+    if not len(fine):
+        raise Refused("every pitch is grossly wrong")
+    return float(1200 * np.sqrt(np.mean(np.square(fine))))
+
+
+def f0_gross(reference: Samples, decoded: Samples) -> float:
+    """Share of the frames voiced in both whose pitch is wrong by more than 20 %, in %; pyworld."""
+    return float(100 * np.mean(_voiced_in_both(reference, decoded) > GROSS))
+
+
+def voicing_error(reference: Samples, decoded: Samples) -> float:
+    """Share of 5 ms frames that are voiced in one and not in the other, in %; DIO of pyworld."""
+    a, b = (_world(x.tobytes())[0] for x in (reference, decoded))
+    return float(100 * np.mean((a > 0) != (b > 0)))
+
+
+def dnsmos(reference: Samples, decoded: Samples) -> float:  # noqa: ARG001
+    """DNSMOS (Reddy et al. 2022), overall quality without original, 1 to 5; package speechmos."""
+    from speechmos import dnsmos
+
+    if not decoded.any():
+        raise Refused("silent")
+    return float(dnsmos.run(decoded.clip(-1, 1), RATE)["ovrl_mos"])
 
 
 @cache
@@ -82,24 +196,78 @@ def _distillmos() -> Any:
 
 
 def distillmos(reference: Samples, decoded: Samples) -> float:  # noqa: ARG001
-    """DistillMOS (Stahl & Gamper 2025) of the decoded speech, without reference: 1 to 5.
-
-    Not among the extras: ``pip install --no-deps distillmos xls-r-sqa``.
-    """
+    """DistillMOS (Stahl & Gamper 2025), quality without original, 1 to 5; package distillmos."""
     import torch
 
     with torch.inference_mode():
         return float(_distillmos()(torch.from_numpy(decoded)[None]))
 
 
-METRICS: dict[str, Callable[[Samples, Samples], float]] = {
-    "pesq": pesq_wb,
-    "stoi": stoi,
-    "estoi": estoi,
-    "visqol": visqol,
-    "log_mel": log_mel_distance,
-    "distillmos": distillmos,
+@cache
+def _speaker() -> Any:
+    from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)
+
+
+def speaker_similarity(reference: Samples, decoded: Samples) -> float:
+    """Cosine of the speaker embeddings of Resemblyzer (GE2E, Wan et al. 2018), up to 1."""
+    from resemblyzer import preprocess_wav
+
+    a, b = (preprocess_wav(x, RATE) for x in (reference, decoded))
+    if min(len(a), len(b)) < 0.1 * RATE:
+        raise Refused("no speech is left when silence is taken out")
+    a, b = (_speaker().embed_utterance(x) for x in (a, b))
+    return float(a @ b)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric, and how to speak of it."""
+
+    name: str
+    title: str
+    score: Callable[[Samples, Samples], float]
+    """of (reference, decoded), both (n,); raises Refused"""
+    better: str = "higher"
+    unit: str = ""
+    package: str = ""
+    """what it is imported from"""
+    extra: bool = False
+    """whether it is asked for by name only: its package is not among the extras"""
+
+    @property
+    def definition(self) -> str:
+        return " ".join((self.score.__doc__ or "").split())
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("pesq", "PESQ-WB", pesq_wb, package="pesq"),
+        Metric("stoi", "STOI", stoi, package="pystoi"),
+        Metric("estoi", "ESTOI", estoi, package="pystoi"),
+        Metric("visqol", "ViSQOL", visqol, package="visqol"),
+        Metric("mcd", "MCD", mcd, "lower", "dB", "pyworld"),
+        Metric("log_mel", "log-mel distance", log_mel_distance, "lower", "", "torch"),
+        Metric("f0_cents", "F0 error", f0_cents, "lower", "cents", "pyworld"),
+        Metric("f0_gross", "gross F0 errors", f0_gross, "lower", "%", "pyworld"),
+        Metric("voicing", "voicing error", voicing_error, "lower", "%", "pyworld"),
+        Metric("dnsmos", "DNSMOS", dnsmos, package="speechmos"),
+        Metric("distillmos", "DistillMOS", distillmos, package="distillmos", extra=True),
+        Metric(
+            "speaker", "speaker similarity", speaker_similarity, package="resemblyzer", extra=True
+        ),
+    )
 }
+
+
+def or_nan(metric: str, reference: Samples, decoded: Samples) -> float:
+    """A score, or nan where there is none."""
+    try:
+        return METRICS[metric].score(reference, decoded)
+    except Refused:
+        return math.nan
 
 
 def entropy_bits(counts: NDArray[np.int64]) -> float:

@@ -55,6 +55,7 @@ class Excitation(nn.Module):
             config.hop,
             config.vocoder_n_fft,
         )
+        self.column = config.patch_frames
         self.embed = CausalConv(config.mel_bands, width, 7, config.vocoder_look_ahead)
         self.blocks = nn.ModuleList(ConvNeXtBlock(width, 3 * width, 7, 0.5) for _ in range(2))
         self.norm = nn.LayerNorm(width)

@@ -83,7 +83,10 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     offset = offset * size.sqrt() * (inside & voiced[..., None])
     constant = offset.sum((1, 2)).angle()[:, None].expand(batch, frames)
     phase = phase % (2 * math.pi)
-    first = torch.randint(0, excitation.NOISE_FRAMES, (batch, 1), device=r.device)
+    # Anywhere in the noise, but at the begin of a column, as the samples are.
+    column = excitation.column
+    first = torch.randint(0, excitation.NOISE_FRAMES // column, (batch, 1), device=r.device)
+    first = first * column
     frame = first + torch.arange(frames, device=r.device)
     return Pitch(frequency, phase, constant, voiced, frame)
 

@@ -1,0 +1,376 @@
+"""`pcodec eval`: every file through every codec, every metric of that, into one document.
+
+The document (JSON, "pcodec-eval/1") is what `pcodec report` and docs/results.py read.
+Whatever has been coded or measured once is kept in a cache, keyed by content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pcodec.audio import read
+from pcodec.container import Parser
+from pcodec.errors import PcodecError
+from pcodec.eval import codecs
+from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
+from pcodec.train.data import read_list
+
+FORMAT = "pcodec-eval/1"
+LONGEST_DELAY = 4000
+"""samples: what may be a codec's delay"""
+DISTRIBUTIONS = {"visqol": "visqol-python"}
+"""packages whose distribution has another name"""
+
+
+def delay(reference: Samples, decoded: Samples) -> int:
+    """By how many samples the decoded comes later, from the peak of the cross-correlation."""
+    size = 1 << int(np.ceil(np.log2(len(reference) + len(decoded) + 1)))
+    product = np.fft.rfft(decoded, size) * np.fft.rfft(reference, size).conj()
+    correlation = np.fft.irfft(product, size)
+    near = np.concatenate([correlation[-LONGEST_DELAY:], correlation[: LONGEST_DELAY + 1]])
+    return int(near.argmax()) - LONGEST_DELAY
+
+
+def align(decoded: Samples, late: int, length: int) -> Samples:
+    """Decoded samples without a delay, cut or filled up to a length."""
+    decoded = np.pad(decoded, (max(0, -late), 0))[max(0, late) :][:length]
+    return np.pad(decoded, (0, length - len(decoded)))
+
+
+def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean (Efron's percentiles), always the same one."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(values), size=(resamples, len(values)))
+    low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+class Cache:
+    """A folder of what was found out before: key -> JSON, and arrays beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, *key: object) -> Path:
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        return self.folder / digest[:2] / digest
+
+    @staticmethod
+    def write(path: Path, data: bytes) -> None:
+        """All of it, or nothing: other workers read it meanwhile."""
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part.write_bytes(data)
+        part.replace(path)
+
+    def json(self, path: Path, make: Callable[[], Any]) -> Any:
+        """What lies at a path, or what ``make`` gives, which then lies there."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(path.read_bytes())
+        value = make()
+        self.write(path, json.dumps(value).encode())
+        return value
+
+
+@cache
+def _coder(spec: str, model: str | None) -> codecs.Coder:
+    return codecs.make(spec, model)
+
+
+@cache
+def _version(metric: str) -> str:
+    package = METRICS[metric].package
+    source = Path(__file__).with_name("metrics.py").read_bytes()
+    version = importlib.metadata.version(DISTRIBUTIONS.get(package, package))
+    return f"{version} {hashlib.sha256(source).hexdigest()}"
+
+
+def _start() -> None:
+    """What a worker begins with: one thread, and no warnings, which are the metrics' packages'."""
+    import warnings
+
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+
+
+def _digest(samples: Samples) -> str:
+    return hashlib.sha256(samples.tobytes()).hexdigest()
+
+
+def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, Any]:
+    """A file through a codec; the decoded samples go into the cache, 16-bit as in a WAV file."""
+    kept = Cache(folder)
+    reference, coder = read(path, RATE), _coder(spec, model)
+    key = kept.path("coded", _digest(reference), coder.name, coder.identity)
+
+    def make() -> dict[str, Any]:
+        coded = coder.run(reference)
+        kept.write(key.with_suffix(".s16"), codecs.int16(coded.decoded).tobytes())
+        if coded.stream is not None:
+            kept.write(key.with_suffix(".pcx"), coded.stream)
+        return {
+            "about": coder.about,
+            "payload_bits": coded.payload_bits,
+            "container_bytes": coded.container_bytes,
+            "encode_seconds": coded.encode_seconds,
+            "decode_seconds": coded.decode_seconds,
+            "delay": delay(reference, coded.decoded),
+            "samples": str(key.with_suffix(".s16")),
+            "stream": str(key.with_suffix(".pcx")) if coded.stream is not None else None,
+        }
+
+    result: dict[str, Any] = kept.json(key, make)
+    return result
+
+
+def decoded(samples: str, late: int, length: int) -> Samples:
+    """What `code` has left in the cache, aligned with the original."""
+    whole = np.fromfile(samples, "<i2").astype(np.float32) / np.float32(32768)
+    return align(whole, late, length)
+
+
+def score(path: Path, samples: str, late: int, metric: str, folder: Path) -> tuple[Any, Any]:
+    """(a file's score, None), or (None, why there is none)."""
+    kept, reference = Cache(folder), read(path, RATE)
+    other = decoded(samples, late, len(reference))
+
+    def make() -> tuple[Any, Any]:
+        try:
+            value = METRICS[metric].score(reference, other)
+        except Refused as refusal:
+            return None, str(refusal)
+        except Exception as error:  # a metric's own fault, on a file that it was not made for
+            return None, f"{type(error).__name__}: {error}"
+        return (value, None) if np.isfinite(value) else (None, f"is {value}")
+
+    key = kept.path("score", _digest(reference), _digest(other), metric, _version(metric))
+    value, why = kept.json(key, make)
+    return value, why
+
+
+def codebook_use(streams: list[str]) -> dict[str, Any] | None:
+    """Entropy and use of the codebook over .pcx files."""
+    counts, entries = Counter[int](), 0
+    for stream in streams:
+        parser = Parser()
+        pieces = parser.feed(Path(stream).read_bytes()) + parser.close()
+        entries = 1 << parser.header_.bits
+        for piece in pieces:
+            if piece.indices is not None:
+                counts.update(piece.indices.ravel().tolist())
+    if not counts:
+        return None
+    histogram = np.array([counts[i] for i in range(entries)])
+    return {
+        "entropy_bits": entropy_bits(histogram),
+        "unused": int((histogram == 0).sum()),
+        "entries": entries,
+    }
+
+
+class Evaluation:
+    """What to do, and the processes that do it, each on one core."""
+
+    def __init__(
+        self, data: Path, specs: list[str], metrics: list[str], model: str | None,
+        workers: int, folder: Path, quiet: bool = False,
+    ) -> None:  # fmt: skip
+        for metric in metrics:
+            package = METRICS[metric].package
+            if importlib.util.find_spec(package) is None:
+                raise PcodecError(f"metric {metric}: the package {package} is not installed")
+        self.data, self.metrics, self.model, self.folder = data, metrics, model, folder
+        self.quiet = quiet
+        self.rows = read_list(data)
+        if not self.rows:
+            raise PcodecError(f"{data}: no audio files found")
+        self.names = [codecs.name_of(spec) for spec in specs]
+        if twice := [name for name, n in Counter(self.names).items() if n > 1]:
+            raise PcodecError(f"codec {twice[0]} is given twice")
+        self.specs = dict(zip(self.names, specs, strict=True))
+        self.absent: dict[str, str] = {}
+        for name, spec in self.specs.items():
+            try:
+                codecs.make(spec, model)
+            except codecs.AbsentError as error:
+                self.absent[name] = str(error)
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(workers, context, _start)
+
+    def _all(self, title: str, tasks: dict[Any, tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
+        """(key, result) of each task (function, arguments...), as they end."""
+        futures = {self.pool.submit(*task): key for key, task in tasks.items()}
+        hidden = True if self.quiet else None
+        try:
+            for done in tqdm(as_completed(futures), title, len(futures), disable=hidden):
+                yield futures[done], done
+        except BaseException:
+            self.pool.shutdown(cancel_futures=True)
+            raise
+
+    def run(self) -> dict[str, Any]:
+        """All of it; the document."""
+        with self.pool:
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
+        paths = [path for path, _ in self.rows]
+        present = [name for name in self.names if name not in self.absent]
+        coded: dict[tuple[str, int], dict[str, Any]] = {}
+        tasks = {
+            (name, i): (code, path, self.specs[name], self.model, self.folder)
+            for i, path in enumerate(paths)
+            for name in present
+        }
+        refused: list[list[dict[str, Any]]] = [[] for _ in paths]
+        for (name, i), done in self._all("coding", tasks):
+            try:
+                coded[name, i] = done.result()
+            except (PcodecError, OSError) as error:
+                refused[i].append({"codec": name, "metric": None, "why": str(error)})
+        for i in range(len(paths)):
+            if not any((name, i) in coded for name in present) and refused[i]:
+                raise PcodecError(refused[i][0]["why"])
+        # A codec's delay is a constant; one file's estimate may be wrong by a pitch period.
+        delays = {
+            name: int(np.median([c["delay"] for (n, _), c in coded.items() if n == name]))
+            for name in present
+            if any(n == name for n, _ in coded)
+        }
+        measuring = {
+            (name, i, metric): (score, paths[i], c["samples"], delays[name], metric, self.folder)
+            for (name, i), c in sorted(coded.items())
+            for metric in self.metrics
+        }
+        scores: dict[tuple[str, int], dict[str, float | None]] = {key: {} for key in coded}
+        for (name, i, metric), done in self._all("measuring", measuring):
+            value, why = done.result()
+            scores[name, i][metric] = value
+            if why is not None:
+                refused[i].append({"codec": name, "metric": metric, "why": why})
+        lengths = [len(read(path, RATE)) for path in paths]
+        files = [
+            {
+                "name": row.get("path") or str(path),
+                "path": str(path.resolve()),
+                "seconds": lengths[i] / RATE,
+                "speaker": row.get("speaker"),
+                "language": row.get("language"),
+                "codecs": {
+                    name: {
+                        **{k: coded[name, i][k] for k in (
+                            "payload_bits", "container_bytes", "encode_seconds", "decode_seconds"
+                        )},
+                        "scores": {m: scores[name, i][m] for m in self.metrics},
+                    }
+                    for name in present
+                    if (name, i) in coded
+                },
+                "refused": sorted(refused[i], key=lambda r: (r["codec"], r["metric"] or "")),
+                "samples": None,
+            }
+            for i, (path, row) in enumerate(self.rows)
+        ]  # fmt: skip
+        self.coded, self.delays = coded, delays
+        return {
+            "format": FORMAT,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "data": self.data.name,
+            "software": self._software(),
+            "metrics": [
+                {
+                    k: getattr(METRICS[m], k)
+                    for k in ("name", "title", "unit", "better", "definition")
+                }
+                for m in self.metrics
+            ],
+            "codecs": [self._codec(name, coded, scores, lengths) for name in self.names],
+            "files": files,
+        }
+
+    def _software(self) -> dict[str, str]:
+        names = {"pcodec-speech", "numpy", "torch", "soxr"}
+        names |= {DISTRIBUTIONS.get(p, p) for p in (METRICS[m].package for m in self.metrics)}
+        return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+    def _codec(
+        self, name: str, coded: dict[tuple[str, int], dict[str, Any]],
+        scores: dict[tuple[str, int], dict[str, float | None]], lengths: list[int],
+    ) -> dict[str, Any]:  # fmt: skip
+        """A codec's line of the table."""
+        own = {i: c for (n, i), c in sorted(coded.items()) if n == name}
+        if name in self.absent or not own:
+            why = self.absent.get(name, "no file could be coded")
+            return {"name": name, "about": self.specs[name], "absent": why}
+        seconds = sum(lengths[i] for i in own) / RATE
+        totals = {
+            key: sum(c[key] for c in own.values())
+            for key in ("payload_bits", "container_bytes", "encode_seconds", "decode_seconds")
+        }
+        means = {}
+        for metric in self.metrics:
+            values = np.array([v for i in own if (v := scores[name, i][metric]) is not None])
+            if len(values):
+                low, high = interval(values)
+                means[metric] = {
+                    "mean": float(values.mean()), "low": low, "high": high, "files": len(values)
+                }  # fmt: skip
+        streams = [c["stream"] for c in own.values() if c["stream"]]
+        return {
+            "name": name,
+            "about": next(iter(own.values()))["about"],
+            "absent": None,
+            "kbit_s": totals["payload_bits"] / seconds / 1000,
+            "kbit_s_container": totals["container_bytes"] * 8 / seconds / 1000,
+            "delay_ms": self.delays[name] / RATE * 1000,
+            "encode_rtf": totals["encode_seconds"] / seconds,
+            "decode_rtf": totals["decode_seconds"] / seconds,
+            "codebook": codebook_use(streams),
+            "scores": means,
+        }
+
+    def keep_samples(self, document: dict[str, Any], count: int, folder: Path) -> None:
+        """Leaves the audio of some files, evenly chosen, in a folder, for the report."""
+        total = len(self.rows)
+        for i in sorted({round(k * (total - 1) / max(1, count - 1)) for k in range(count)}):
+            if i >= total:
+                continue
+            here = folder / f"{i:03d}"
+            here.mkdir(parents=True, exist_ok=True)
+            reference = read(self.rows[i][0], RATE)
+            soundfile.write(here / "reference.flac", codecs.int16(reference), RATE)
+            entry: dict[str, Any] = {"codecs": {}, "streams": {}}
+            entry["reference"] = f"{folder.name}/{here.name}/reference.flac"
+            for (name, k), c in self.coded.items():
+                if k != i:
+                    continue
+                # Names can be anything; files are numbered.
+                stem = f"{self.names.index(name):02d}"
+                samples = decoded(c["samples"], self.delays[name], len(reference))
+                soundfile.write(here / f"{stem}.flac", codecs.int16(samples), RATE)
+                entry["codecs"][name] = f"{folder.name}/{here.name}/{stem}.flac"
+                if c["stream"]:
+                    (here / f"{stem}.pcx").write_bytes(Path(c["stream"]).read_bytes())
+                    entry["streams"][name] = f"{folder.name}/{here.name}/{stem}.pcx"
+            document["files"][i]["samples"] = entry

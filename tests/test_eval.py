@@ -1,0 +1,226 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pesq
+import pystoi
+import pytest
+import soundfile
+from conftest import SPEECH
+
+from pcodec.errors import PcodecError
+from pcodec.eval import codecs, metrics
+from pcodec.eval.evaluate import align, delay, interval
+
+RATE = 16000
+QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory, speech):
+    """Three files by hand: loud, quiet, and silence."""
+    folder = tmp_path_factory.mktemp("clips")
+    half = len(speech) // 2
+    soundfile.write(folder / "a.flac", speech[:half], RATE)
+    soundfile.write(folder / "b.flac", 0.1 * speech[half:], RATE)
+    soundfile.write(folder / "silence.flac", np.zeros(RATE // 2, np.float32), RATE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(clips, tmp_path_factory):
+    """(document, folder, what was said) of one run over our codec and three of others."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "halves.py").write_text(
+        "def half(samples):\n    return samples / 2, 8 * len(samples)\n"
+    )
+    copy = f"copy={shutil.which('cp')} {{in}} {{bits}} ;; {shutil.which('cp')} {{bits}} {{out}}"
+    command = ["eval", clips, "-o", "r.json", "--metrics", QUICK, "--samples", "3", "-q"]
+    command += ["--codec", "pcodec", "--codec", copy, "--codec", "half=python:halves:half"]
+    command += ["--codec", "gone=no-such-encoder {in} {bits} ;; no-such-decoder {bits} {out}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pcodec", *map(str, command), "--workers", "1"],
+        cwd=folder,
+        capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads((folder / "r.json").read_text()), folder, done
+
+
+def codec_of(document, name):
+    return next(c for c in document["codecs"] if c["name"] == name)
+
+
+def test_the_scores_are_those_of_the_packages_called_by_hand(evaluated, clips):
+    document, folder, _ = evaluated
+    for file in document["files"][:2]:
+        reference, _ = soundfile.read(clips / file["name"], dtype="float32")
+        decoded, _ = soundfile.read(folder / file["samples"]["codecs"]["pcodec"], dtype="float32")
+        scores = file["codecs"]["pcodec"]["scores"]
+        assert scores["pesq"] == pytest.approx(pesq.pesq(RATE, reference, decoded, "wb"), abs=0.05)
+        assert scores["stoi"] == pytest.approx(pystoi.stoi(reference, decoded, RATE), abs=0.005)
+
+
+def test_a_lossless_codec_is_perfect_in_every_metric(evaluated):
+    document, _, _ = evaluated
+    scores = codec_of(document, "copy")["scores"]
+    assert scores["pesq"]["mean"] == pytest.approx(4.64, abs=0.01)
+    assert scores["stoi"]["mean"] == pytest.approx(1)
+    assert all(scores[m]["mean"] == 0 for m in ("mcd", "log_mel", "f0_cents", "voicing"))
+
+
+def test_the_rate_counts_payload_and_container(evaluated, clips):
+    document, _, _ = evaluated
+    seconds = sum(file["seconds"] for file in document["files"])
+    ours = codec_of(document, "pcodec")
+    # Whole columns of 240 bits.
+    columns = sum(-(-round(file["seconds"] * RATE) // 512) for file in document["files"])
+    assert ours["kbit_s"] == pytest.approx(columns * 240 / seconds / 1000)
+    assert ours["kbit_s"] < ours["kbit_s_container"] < ours["kbit_s"] + 1.5
+    copied = codec_of(document, "copy")
+    assert copied["kbit_s_container"] == pytest.approx(256, rel=0.01)
+
+
+def test_a_level_does_not_change_what_a_cepstrum_without_c0_says(evaluated):
+    document, _, _ = evaluated
+    assert codec_of(document, "half")["scores"]["mcd"]["mean"] < 0.5
+    assert codec_of(document, "half")["scores"]["log_mel"]["mean"] > 0.4
+
+
+def test_what_a_metric_refuses_is_listed_with_its_reason(evaluated):
+    document, _, done = evaluated
+    silent = next(f for f in document["files"] if f["name"] == "silence.flac")
+    assert {"codec": "pcodec", "metric": "pesq", "why": "the original is silent"} in silent[
+        "refused"
+    ]
+    assert silent["codecs"]["pcodec"]["scores"]["pesq"] is None
+    assert codec_of(document, "pcodec")["scores"]["pesq"]["files"] == 2
+    assert b"scores are missing" in done.stderr
+
+
+def test_a_codec_that_is_not_here_is_reported_absent(evaluated):
+    document, _, done = evaluated
+    assert codec_of(document, "gone")["absent"] == "gone: no command 'no-such-encoder'"
+    assert b"gone: absent" in done.stderr
+
+
+def test_the_codebook_is_measured_from_the_streams(evaluated, codec, clips):
+    document, _, _ = evaluated
+    use = codec_of(document, "pcodec")["codebook"]
+    tokens = [codec.to_tokens(soundfile.read(p)[0]) for p in sorted(clips.glob("*.flac"))]
+    counts = np.bincount(np.concatenate(tokens).ravel(), minlength=1024)
+    assert use["entropy_bits"] == pytest.approx(metrics.entropy_bits(counts))
+    assert use["unused"] == (counts == 0).sum()
+
+
+def test_a_second_run_takes_everything_from_the_cache_and_says_the_same(evaluated, clips):
+    document, folder, _ = evaluated
+    before = {p: p.stat().st_mtime_ns for p in (folder / ".cache").rglob("*") if p.is_file()}
+    assert before
+    done = subprocess.run(
+        [sys.executable, "-m", "pcodec", "eval", clips, "--json", "--metrics", QUICK, "-q"],
+        cwd=folder,
+        capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
+        timeout=300,
+    )
+    assert json.loads(done.stdout)["scores"] == codec_of(document, "pcodec")["scores"]
+    after = {p: p.stat().st_mtime_ns for p in (folder / ".cache").rglob("*") if p.is_file()}
+    assert after == before
+
+
+def test_an_existing_result_is_kept_unless_forced(pcodec_command, tmp_path):
+    kept = tmp_path / "r.json"
+    kept.write_text("mine")
+    done = pcodec_command("eval", SPEECH, "-o", kept)
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"pcodec: {kept}: exists; -f replaces it\n"
+    assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ("nonsense", "no codec 'nonsense'"),
+        ("opus-x", "no codec 'opus-x'"),
+        ("speex-7", "its rates are"),
+        ("x=cp {in} {out}", "not of the form"),
+        ("x=python:no_such_module:f", "No module named"),
+        ("x=python:json:nothing", "nothing"),
+    ],
+)
+def test_a_wrong_codec_is_one_line(spec, word):
+    with pytest.raises(PcodecError, match=word):
+        codecs.make(spec)
+
+
+def test_a_codec_that_fails_names_its_command(speech):
+    coder = codecs.make("bad=false {in} {bits} ;; true {bits} {out}")
+    with pytest.raises(PcodecError, match="bad: false failed"):
+        coder.run(speech)
+
+
+@pytest.mark.parametrize("spec", codecs.PEERS)
+def test_each_peer_gives_speech_back_at_its_rate(spec, speech):
+    try:
+        coder = codecs.make(spec)
+    except codecs.AbsentError as error:
+        pytest.skip(str(error))
+    coded, again = coder.run(speech), coder.run(speech)
+    assert coded.payload_bits == again.payload_bits
+    if not spec.startswith("codec2"):  # whose phases are random
+        assert np.array_equal(coded.decoded, again.decoded)
+    late = delay(speech, coded.decoded)
+    assert abs(late) < 0.03 * RATE
+    decoded = align(coded.decoded, late, len(speech))
+    assert metrics.stoi(speech, decoded) > 0.65
+    rate = float(spec.partition("-")[2] or 256)
+    seconds = len(speech) / RATE
+    assert coded.payload_bits / seconds / 1000 == pytest.approx(rate, rel=0.08)
+    assert coded.container_bytes * 8 > coded.payload_bits
+
+
+def test_a_delay_is_found_and_taken_away(speech):
+    for late in (-300, 0, 1234):
+        moved = align(speech, -late, len(speech))
+        assert delay(speech, moved) == late
+        back = align(moved, late, len(speech))
+        assert np.array_equal(back[2000:-2000], speech[2000:-2000])
+
+
+def test_the_interval_covers_the_mean_about_95_times_in_100():
+    rng = np.random.default_rng(5)
+    hits = [
+        low < 0 < high for low, high in (interval(rng.normal(size=50), 500) for _ in range(300))
+    ]
+    assert 0.9 < np.mean(hits) < 0.98
+
+
+def test_the_warped_cepstrum_is_the_spectrum_at_warped_frequencies():
+    """A spectrum that is a warped cosine has that one coefficient."""
+    bins = 513
+    omega = np.linspace(0, np.pi, bins)
+    a = metrics.ALPHA
+    warped = omega + 2 * np.arctan2(a * np.sin(omega), 1 - a * np.cos(omega))
+    for order in (1, 3, 10):
+        found = metrics._warping(bins) @ (2 * np.cos(order * warped))
+        wanted = np.zeros(metrics.ORDER + 1)
+        wanted[order] = 2
+        assert found == pytest.approx(wanted, abs=1e-3)
+
+
+def test_pitch_errors_are_measured_in_cents_and_gross_ones_apart():
+    time = np.arange(RATE) / RATE
+    tone = [
+        sum(np.sin(2 * np.pi * f * k * time) / k for k in range(1, 9)).astype(np.float32) * 0.1
+        for f in (150, 150 * 2 ** (50 / 1200), 300)
+    ]
+    assert metrics.f0_cents(tone[0], tone[1]) == pytest.approx(50, abs=3)
+    assert metrics.f0_gross(tone[0], tone[1]) < 5
+    assert metrics.f0_gross(tone[0], tone[2]) > 90
+    with pytest.raises(metrics.Refused, match="no voiced frame"):
+        metrics.f0_cents(tone[0], tone[0] * 0)
