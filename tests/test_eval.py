@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -8,10 +9,14 @@ import pesq
 import pystoi
 import pytest
 import soundfile
+import torch
 from conftest import SPEECH
+from matplotlib import image
+from test_cli import one_line
 
+from pcodec import models
 from pcodec.errors import PcodecError
-from pcodec.eval import codecs, metrics
+from pcodec.eval import codecs, metrics, pictures
 from pcodec.eval.evaluate import align, delay, interval
 
 RATE = 16000
@@ -131,6 +136,29 @@ def test_a_second_run_takes_everything_from_the_cache_and_says_the_same(evaluate
     assert json.loads(done.stdout)["scores"] == codec_of(document, "pcodec")["scores"]
     after = {p: p.stat().st_mtime_ns for p in (folder / ".cache").rglob("*") if p.is_file()}
     assert after == before
+
+
+def test_the_patch_grid_is_drawn_as_a_picture(pcodec_command, coded_file, tmp_path):
+    out = tmp_path / "grid.png"
+    done = pcodec_command("info", "--grid", out, coded_file)
+    assert done.returncode == 0 and b"7500 bit/s" in done.stdout
+    picture = image.imread(out)
+    assert picture.shape[0] == 720 and picture.std() > 0.1
+    assert one_line(pcodec_command("info", "--grid", out, coded_file), "exists")
+    assert pcodec_command("info", "--grid", out, coded_file, coded_file).returncode == 2
+
+
+def test_the_codebook_is_drawn_entry_by_entry():
+    model = models.find()
+    networks = pictures._networks(model)
+    shown = pictures.patches(networks)
+    assert shown.shape == (1024, 4, 4)
+    # As the linear path of the decoder places it: a patch's first frame is its first column.
+    first = networks.decoder.skip(networks.quantizer.lookup(torch.tensor(7)))
+    assert shown[7] == pytest.approx(first.reshape(4, 4).T.numpy() * 3 - 4, abs=1e-4)
+    out = io.BytesIO()
+    pictures.draw_codebook(model, out)
+    assert out.getvalue().startswith(b"\x89PNG")
 
 
 def test_an_existing_result_is_kept_unless_forced(pcodec_command, tmp_path):

@@ -1,4 +1,4 @@
-"""``pcodec info``; never imports torch."""
+"""``pcodec info``; never imports torch, but for --grid."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import click
 
 from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
-from pcodec.container import Parser
+from pcodec.container import Parser, Piece
 from pcodec.errors import ModelMismatchError, PcodecError
 
 
-def scan(path: Path) -> Parser:
-    """Reads a whole stream, checking every checksum."""
+def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
+    """Reads a whole stream, checking every checksum; leaves what is in it in ``pieces``."""
     parser = Parser()
     with common.open_input(path) as stream, common.named(path):
         while data := stream.read(1 << 16):
-            parser.feed(data)
-        parser.close()
+            found = parser.feed(data)
+            if pieces is not None:
+                pieces += found
+        found = parser.close()
+        if pieces is not None:
+            pieces += found
     return parser
 
 
@@ -80,15 +84,42 @@ def text(about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece]) -> None:
+    """The picture of --grid; columns that are lost stay empty."""
+    try:
+        import numpy as np
+
+        from pcodec.eval.pictures import draw_stream
+    except ImportError as error:
+        raise PcodecError(f"--grid needs pip install 'pcodec-speech[eval]' ({error})") from error
+    parts = [p.indices for p in pieces if p.indices is not None]
+    if not parts:
+        raise PcodecError(f"{path}: has no column to draw")
+    with common.open_output(grid, path, force) as out:
+        draw_stream(parser.header_, np.concatenate(parts), out)
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def info(files: tuple[Path, ...], as_json: bool) -> int:
+@click.option(
+    "--grid",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw one file's patch grid, decoded mel and codebook use into a PNG.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace an existing picture.")
+def info(files: tuple[Path, ...], as_json: bool, grid: Path | None, force: bool) -> int:
     """Show what is in .pcx files: length, model, bit rates, damage."""
+    if grid is not None and len(files) > 1:
+        raise click.UsageError("--grid draws one file")
     code = 0
     for path in files:
         try:
-            about = describe(path, scan(path))
+            pieces: list[Piece] | None = None if grid is None else []
+            parser = scan(path, pieces)
+            about = describe(path, parser)
+            if grid is not None and pieces is not None:
+                draw(path, grid, force, parser, pieces)
         except (PcodecError, OSError) as error:
             if len(files) == 1:
                 raise

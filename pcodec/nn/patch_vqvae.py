@@ -72,14 +72,18 @@ class PatchDecoder(nn.Module):
         )
         self.refine = nn.Linear(fine, config.mel_bands)
 
+    def coarse(self, latents: Tensor) -> Tensor:
+        """Each patch by itself: (B, columns, rows, dim) -> (B, frames, bands), normalised."""
+        patches = self.skip(latents).unflatten(-1, (self.frames, self.bands))
+        return patches.transpose(2, 3).flatten(3).flatten(1, 2)
+
     def forward(self, latents: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
         """(B, columns, rows, dim) -> log-mel (B, frames, bands)."""
         x = self.embed(latents.flatten(2), past, last)
         # The linear path waits for the columns that the dense path looks ahead at.
         latents = with_past(self, latents.flatten(2), self.look_ahead, past, last, self.look_ahead)
         latents = latents[:, : x.shape[1]].unflatten(-1, (self.rows, -1))
-        patches = self.skip(latents).unflatten(-1, (self.frames, self.bands))
-        coarse = patches.transpose(2, 3).flatten(3).flatten(1, 2)
+        coarse = self.coarse(latents)
         for block in self.blocks:
             x = block(x, past, last)
         x = self.spread(x).unflatten(-1, (self.frames, -1)).flatten(1, 2)

@@ -526,9 +526,8 @@ class ConcealmentModel(Stage):
 
     def picture(self, latents: Tensor) -> Tensor:
         """Latents -> log-mel (B, frames, bands), each patch by itself."""
-        decoder = self.networks.decoder
-        patches = decoder.skip(latents).unflatten(-1, (decoder.frames, decoder.bands))
-        return patches.transpose(2, 3).flatten(3).flatten(1, 2) * SPREAD + MEAN
+        coarse: Tensor = self.networks.decoder.coarse(latents)
+        return coarse * SPREAD + MEAN
 
     def errors(self, samples: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
         """Mean error of the lost columns, and what it is without the correction."""

@@ -1,0 +1,119 @@
+"""Looking inside: the patch grid of a stream, the codebook as pictures."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pcodec import models
+from pcodec.bitpack import Indices
+from pcodec.container import Header
+from pcodec.eval.metrics import entropy_bits
+from pcodec.nn.patch_vqvae import MEAN, SPREAD
+from pcodec.nn.weights import Networks
+
+MOST_COLUMNS = 1875
+"""that a picture shows: one minute"""
+
+
+def _networks(model: models.Model) -> Networks:
+    parts = ("codebook", "decoder")
+    networks = Networks(model.config, parts)
+    networks.load(model.folder, parts)
+    return networks.eval().requires_grad_(False)
+
+
+def patches(networks: Networks) -> NDArray[np.float32]:
+    """Each codebook entry by itself, as the log-mel patch it means: (entries, bands, frames)."""
+    with torch.inference_mode():
+        entries = torch.arange(networks.config.codebook_entries)
+        coarse = networks.decoder.coarse(networks.quantizer.lookup(entries)[None, :, None])
+    frames, bands = networks.config.patch_frames, networks.config.patch_bands
+    picture = coarse[0].unflatten(0, (-1, frames))[..., :bands] * SPREAD + MEAN
+    result: NDArray[np.float32] = picture.transpose(1, 2).numpy()
+    return result
+
+
+def levels(networks: Networks) -> NDArray[np.int64]:
+    """The rank of each codebook entry by how loud its patch is: (entries,)."""
+    return patches(networks).mean((1, 2)).argsort().argsort()
+
+
+def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
+    """A figure of so many pictures, one above the other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(rows, 1, figsize=(width, height), layout="constrained", squeeze=False)
+
+
+def draw_stream(header: Header, indices: Indices, out: BinaryIO) -> None:
+    """The patch grid (columns, rows) of a stream, its decoded mel, its use of the codebook: a PNG.
+
+    Shows no more than the first minute. ModelMismatchError if the model is not there.
+    """
+    from matplotlib.colors import PowerNorm
+
+    networks = _networks(models.for_header(header))
+    indices = indices[:MOST_COLUMNS]
+    seconds = len(indices) * header.column_samples / header.sample_rate
+    with torch.inference_mode():
+        latents = networks.quantizer.lookup(torch.from_numpy(indices.astype(np.int64)))[None]
+        mel = networks.decoder(latents)[0].numpy()
+    drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 9, 3)
+    (grid, decoded, use) = axes[:, 0]
+    extent = (0, seconds, 0, header.rows)
+    common = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    grid.imshow(levels(networks)[indices].T, extent=extent, cmap="viridis", **common)
+    grid.set(title="indices, coloured by the loudness of their patch", ylabel="row")
+    top = header.rows * header.patch_bands
+    decoded.imshow(mel.T, extent=(0, seconds, 0, top), cmap="magma", **common)
+    decoded.set(title="decoded log-mel", ylabel="band", xlabel="s")
+    counts = np.bincount(indices.ravel(), minlength=networks.config.codebook_entries)
+    picture = counts.reshape(16, -1)
+    shown = use.imshow(picture, cmap="cividis", norm=PowerNorm(0.5), aspect="auto")
+    drawing.colorbar(shown, ax=use, label="times used")
+    bits = entropy_bits(counts) if counts.any() else 0.0
+    use.set(
+        title=f"codebook: {int((counts > 0).sum())} of {len(counts)} entries, {bits:.2f} bits",
+        xticks=[],
+        yticks=[],
+    )
+    drawing.savefig(out, format="png", dpi=80)
+
+
+def draw_codebook(model: models.Model, out: BinaryIO) -> None:
+    """All entries of a codebook as little pictures, from quiet to loud: a PNG.
+
+    Within a row from falling to rising in time.
+    """
+    networks = _networks(model)
+    pictures = patches(networks)
+    side = round(len(pictures) ** 0.5)
+    order = pictures.mean((1, 2)).argsort().reshape(side, -1)
+    rise = pictures[..., -1].mean(1) - pictures[..., 0].mean(1)
+    order = np.stack([row[rise[row].argsort()] for row in order])
+    bands, frames = pictures.shape[1:]
+    gap = 1
+    sheet = np.full((side * (bands + gap), order.shape[1] * (frames + gap)), np.nan)
+    for r, row in enumerate(order):
+        for c, entry in enumerate(row):
+            # Each on the scale of all; low bands at the bottom.
+            y, x = r * (bands + gap), c * (frames + gap)
+            sheet[y : y + bands, x : x + frames] = pictures[entry][::-1]
+    drawing, axes = figure(10, 10.4, 1)
+    axis = axes[0, 0]
+    axis.imshow(sheet, cmap="magma", interpolation="nearest")
+    axis.set(
+        title=f"{model.name}: {len(pictures)} entries, each {bands} bands x {frames} frames",
+        xlabel="falling in time <-> rising",
+        ylabel="loud <-> quiet",
+        xticks=[],
+        yticks=[],
+    )
+    drawing.savefig(out, format="png", dpi=100)
