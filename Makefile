@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS = -c constraints.txt
 
-.PHONY: demo test
+.PHONY: demo docs test
 
 demo: $(VENV)/demo
 	$(VENV)/bin/python -m pcodec.eval.demo tests/speech.flac demo
@@ -13,6 +13,9 @@ test: $(VENV)/test
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
+
+docs: $(VENV)/test
+	$(VENV)/bin/mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

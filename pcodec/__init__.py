@@ -15,7 +15,7 @@ from pcodec.errors import (
 )
 
 if TYPE_CHECKING:
-    from pcodec.codec import Codec, decode, encode, load
+    from pcodec.codec import Codec, decode, decode_together, encode, encode_together, load
 
 __all__ = [
     "AudioError",
@@ -27,14 +27,16 @@ __all__ = [
     "TruncatedError",
     "VersionError",
     "decode",
+    "decode_together",
     "encode",
+    "encode_together",
     "load",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Only what needs torch loads it: `pcodec info` does not.
-    if name in ("Codec", "decode", "encode", "load"):
+    if name in ("Codec", "decode", "decode_together", "encode", "encode_together", "load"):
         import pcodec.codec
 
         return getattr(pcodec.codec, name)

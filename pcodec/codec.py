@@ -131,8 +131,11 @@ class StreamEncoder:
     def __init__(self, codec: Codec) -> None:
         self._codec, self._networks = codec, codec.encoder_networks
         self._past: Past = {}
+        self._most = CHUNK_COLUMNS * codec.config.column_samples
         self._taken = 0
-        self._mel_frames: torch.Tensor | None = None
+        # Frames that are no whole column yet.
+        shape = (1, 0, codec.config.mel_bands)
+        self._mel_frames = torch.zeros(shape, dtype=torch.float64, device=codec.device)
 
     def __enter__(self) -> StreamEncoder:
         return self
@@ -151,30 +154,41 @@ class StreamEncoder:
 
     def _push(self, samples: Samples, last: bool) -> Indices:
         config = self._codec.config
-        self._taken += len(samples)
         out = [np.zeros((0, config.rows), np.uint16)]
-        step = CHUNK_COLUMNS * config.column_samples
+        step = self._most
         pieces = [samples[i : i + step] for i in range(0, len(samples), step)] or [samples]
         for i, piece in enumerate(pieces):
-            out.append(self._encode(piece, last and i == len(pieces) - 1))
+            out += self._step([self], [piece], last and i == len(pieces) - 1)
         return np.concatenate(out)
 
+    def _key(self, samples: Samples) -> Any:
+        """Streams of the same key can take a step together."""
+        return id(self._codec), len(samples), self._mel_frames.shape, _shapes(self._past)
+
+    @staticmethod
     @torch.inference_mode()
-    def _encode(self, samples: Samples, last: bool) -> Indices:
-        networks = self._networks
-        config, past = self._codec.config, self._past
-        x = torch.from_numpy(samples).to(self._codec.device).double()[None]
+    def _step(
+        streams: list[StreamEncoder], samples: list[Samples], last: bool = False
+    ) -> list[Indices]:
+        """The columns that samples (n,) of each stream complete."""
+        codec, networks = streams[0]._codec, streams[0]._networks
+        config, past = codec.config, _join([stream._past for stream in streams])
+        x = torch.from_numpy(np.stack(samples)).to(codec.device).double()
         frames = networks.mel(x, past, last)
-        if self._mel_frames is not None:
-            frames = torch.cat([self._mel_frames, frames], 1)
+        frames = torch.cat([torch.cat([stream._mel_frames for stream in streams]), frames], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
-        self._mel_frames = frames[:, whole:]
+        if whole:
+            latents = networks.encoder(frames[:, :whole], past, last)
+        for stream, rest in zip(streams, frames[:, whole:].split(1), strict=True):
+            stream._mel_frames = rest
+            stream._taken += len(samples[0])
+        _part(past, [stream._past for stream in streams])
         if not whole:
-            return np.zeros((0, config.rows), np.uint16)
-        latents = networks.encoder(frames[:, :whole], past, last)
+            return [np.zeros((0, config.rows), np.uint16)] * len(streams)
         # A few columns at a time: their distances to 1024 entries stay in the cache.
-        nearest = [networks.quantizer.nearest(part) for part in latents[0].split(16)]
-        return torch.cat(nearest).cpu().numpy().astype(np.uint16)
+        columns = latents.flatten(0, 1).split(16)
+        indices = torch.cat([networks.quantizer.nearest(part) for part in columns])
+        return list(indices.unflatten(0, (len(streams), -1)).cpu().numpy().astype(np.uint16))
 
 
 class StreamDecoder:
@@ -186,6 +200,7 @@ class StreamDecoder:
 
     # Per frame of 8 ms, after two columns that keep their level: -48 dB in 0.4 s.
     FADE, KEPT_FRAMES = 0.12, 8
+    _most = CHUNK_COLUMNS
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
         self._codec, self._networks = codec, codec.decoder_networks
@@ -198,7 +213,8 @@ class StreamDecoder:
         self._history = torch.zeros(1, 0, config.rows, config.latent_dim, device=codec.device)
         self._lost = torch.zeros(1, 0, dtype=torch.bool, device=codec.device)
         self._lost_frames = 0
-        self._levels: list[torch.Tensor] = []
+        # What is still to be added to frames that the decoder looks ahead of.
+        self._level = torch.zeros(0)
 
     def __enter__(self) -> StreamDecoder:
         return self
@@ -208,6 +224,13 @@ class StreamDecoder:
 
     def push(self, columns: Indices) -> Samples:
         """The next columns; ValueError if an index is not in the codebook."""
+        columns = self._checked(columns)
+        out = [np.zeros(0, np.float32)]
+        for start in range(0, len(columns), CHUNK_COLUMNS):
+            out += self._step([self], [columns[start : start + CHUNK_COLUMNS]])
+        return np.concatenate(out)
+
+    def _checked(self, columns: Indices) -> Indices:
         columns = np.asarray(columns)
         config = self._codec.config
         if columns.ndim != 2 or columns.shape[1] != config.rows:
@@ -217,17 +240,24 @@ class StreamDecoder:
             and not 0 <= int(columns.min()) <= int(columns.max()) < config.codebook_entries
         ):
             raise ValueError(f"indices must be 0 to {config.codebook_entries - 1}")
-        out = [np.zeros(0, np.float32)]
-        networks = self._networks
-        for start in range(0, len(columns), CHUNK_COLUMNS):
-            part = torch.from_numpy(columns[start : start + CHUNK_COLUMNS].astype(np.int64))
-            with torch.inference_mode():
-                latents = networks.quantizer.lookup(part.to(self._codec.device))
-            self._lost_frames = 0
-            self._remember(latents[None], lost=False)
-            level = torch.zeros(len(part) * config.patch_frames)
-            out.append(self._decode(latents, level, last=False))
-        return np.concatenate(out)
+        return columns
+
+    def _key(self, columns: Indices) -> Any:
+        """Streams of the same key can take a step together."""
+        return id(self._codec), len(columns), len(self._level), _shapes(self._past)
+
+    @staticmethod
+    @torch.inference_mode()
+    def _step(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
+        """The samples that columns (n, rows) of each stream complete."""
+        codec = streams[0]._codec
+        indices = torch.from_numpy(np.stack(columns).astype(np.int64)).to(codec.device)
+        latents = streams[0]._networks.quantizer.lookup(indices)
+        for stream, own in zip(streams, latents.split(1), strict=True):
+            stream._lost_frames = 0
+            stream._remember(own, lost=False)
+        level = torch.zeros(len(streams), latents.shape[1] * codec.config.patch_frames)
+        return StreamDecoder._decode(streams, latents, level, last=False)
 
     def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
         """A packet of packed columns, or None for a lost one that held so many columns.
@@ -260,7 +290,7 @@ class StreamDecoder:
                 conceal = getattr(self._networks, "concealment", Concealment.hold)
                 foreseen = conceal(self._history, self._lost)[0, before:]
             self._remember(unknown[:, :0], lost=True)
-            out.append(self._decode(foreseen, level, last=False))
+            out += self._decode([self], foreseen[None], level[None], last=False)
         return np.concatenate(out)
 
     def _remember(
@@ -274,21 +304,75 @@ class StreamDecoder:
     def finish(self) -> Samples:
         """Ends the stream; gives the samples that waited for the future."""
         config = self._codec.config
-        empty = torch.zeros(0, config.rows, config.latent_dim, device=self._codec.device)
-        return self._decode(empty, torch.zeros(0), last=True)
+        empty = torch.zeros(1, 0, config.rows, config.latent_dim, device=self._codec.device)
+        return self._decode([self], empty, torch.zeros(1, 0), last=True)[0]
 
+    @staticmethod
     @torch.inference_mode()
-    def _decode(self, latents: torch.Tensor, level: torch.Tensor, last: bool) -> Samples:
-        networks, past = self._networks, self._past
-        mel = networks.decoder(latents[None], past, last)
-        self._levels.append(level)
-        if mel.shape[1]:
-            levels = torch.cat(self._levels)
-            self._levels = [levels[mel.shape[1] :]]
-            mel = mel + levels[: mel.shape[1], None].to(mel)
-        vocoder = getattr(networks, self._codec.vocoder)
-        samples: torch.Tensor = vocoder(mel, past, last)[0]
-        return samples.clamp(-1, 1).float().cpu().numpy()
+    def _decode(
+        streams: list[StreamDecoder], latents: torch.Tensor, level: torch.Tensor, last: bool
+    ) -> list[Samples]:
+        """Latents (streams, columns, rows, dim) -> samples; level (streams, frames) is added."""
+        codec, networks = streams[0]._codec, streams[0]._networks
+        past = _join([stream._past for stream in streams])
+        mel = networks.decoder(latents, past, last)
+        level = torch.cat([torch.stack([stream._level for stream in streams]), level], 1)
+        mel = mel + level[:, : mel.shape[1], None].to(mel)
+        for stream, rest in zip(streams, level[:, mel.shape[1] :], strict=True):
+            stream._level = rest
+        samples: torch.Tensor = getattr(networks, codec.vocoder)(mel, past, last)
+        _part(past, [stream._past for stream in streams])
+        return list(samples.clamp(-1, 1).float().cpu().numpy())
+
+
+def _shapes(past: Past) -> tuple[Any, ...]:
+    return tuple((id(module), memory.shape) for module, memory in past.items())
+
+
+def _join(pasts: list[Past]) -> Past:
+    """The memories of streams as that of one batch."""
+    if len(pasts) == 1:
+        return pasts[0]
+    return {module: torch.cat([past[module] for past in pasts]) for module in pasts[0]}
+
+
+def _part(joined: Past, pasts: list[Past]) -> None:
+    """The other way round."""
+    if len(pasts) == 1:
+        return
+    for module, memory in joined.items():
+        for past, own in zip(pasts, memory.split(1), strict=True):
+            past[module] = own
+
+
+def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:
+    """`push` of many streams at once, whose networks then run as one batch; none twice.
+
+    Streams that are in step, and are given as many samples, share a batch.
+    """
+    return _together(streams, [np.asarray(x, np.float32) for x in samples])
+
+
+def decode_together(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
+    """The same of decoders: columns (n, rows) of each -> samples of each."""
+    checked = [s._checked(c) for s, c in zip(streams, columns, strict=True)]
+    return _together(streams, checked)
+
+
+def _together(streams: Any, inputs: list[Any]) -> list[Any]:
+    groups: dict[Any, list[int]] = {}
+    for i, (stream, new) in enumerate(zip(streams, inputs, strict=True)):
+        groups.setdefault(stream._key(new), []).append(i)
+    out: list[Any] = [None] * len(inputs)
+    for members in groups.values():
+        some, new = [streams[i] for i in members], [inputs[i] for i in members]
+        if len(new[0]) <= some[0]._most:
+            results = some[0]._step(some, new)
+        else:
+            results = [stream.push(x) for stream, x in zip(some, new, strict=True)]
+        for i, result in zip(members, results, strict=True):
+            out[i] = result
+    return out
 
 
 def encode_stream(

@@ -381,6 +381,48 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_kill_leaves_no_partial_output_under_the_final_name(tmp_path, speech):
+    out = tmp_path / "out.pcx"
+    out.write_bytes(b"from before")
+    run = [sys.executable, "-m", "pcodec", "encode", "-f", "--raw", "--rate", "16000", "-"]
+    process = subprocess.Popen([*run, str(out)], stdin=subprocess.PIPE)
+    process.stdin.write(bytes(200_000))
+    process.stdin.flush()
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait(30) == -signal.SIGKILL
+    process.stdin.close()
+    # What was begun can be told from what is whole, and is in nobody's way.
+    (left,) = set(tmp_path.iterdir()) - {out}
+    assert left.name.startswith(".pcodec-") and left.suffix == ".part"
+    assert out.read_bytes() == b"from before"
+    pcm = (speech * 32767).astype("<i2").tobytes()
+    subprocess.run([*run, str(out)], input=pcm, check=True)
+    assert not set(tmp_path.iterdir()) - {out, left}
+    assert out.read_bytes().startswith(b"\x89PCX")
+
+
+def test_a_closed_terminal_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "out.pcx"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", str(out)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    process.stdin.write(bytes(200_000))
+    process.stdin.flush()
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_reader_that_leaves_ends_the_writer_quietly(tmp_path):
     read_end, write_end = os.pipe()
     process = subprocess.Popen(

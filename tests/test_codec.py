@@ -295,3 +295,42 @@ print(one, peak(5))
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     short, long = map(float, result.stdout.split())
     assert long < 800 and long < short + 60
+
+
+def test_many_streams_together_give_what_each_gives_alone(codec, speech):
+    """Streams that begin at different times, of different lengths, pushed in any pieces."""
+    rng = np.random.default_rng(3)
+    clips = [speech[3000 * i : 3000 * i + 512 * int(rng.integers(12, 30))] for i in range(5)]
+    encoders = [codec.stream_encoder() for _ in clips]
+    decoders = [codec.stream_decoder() for _ in clips]
+    tokens, heard = [[] for _ in clips], [[] for _ in clips]
+    at, tick = [0] * len(clips), 0
+    while any(position < len(clip) for position, clip in zip(at, clips, strict=True)):
+        active = [i for i, clip in enumerate(clips) if tick >= i // 2 and at[i] < len(clip)]
+        size = int(rng.choice([512, 512, 700, 1024]))
+        pieces = [clips[i][at[i] : at[i] + size] for i in active]
+        columns = pcodec.encode_together([encoders[i] for i in active], pieces)
+        samples = pcodec.decode_together([decoders[i] for i in active], columns)
+        for i, column, sample in zip(active, columns, samples, strict=True):
+            tokens[i].append(column)
+            heard[i].append(sample)
+            at[i] += size
+        tick += 1
+    for i, clip in enumerate(clips):
+        rest = encoders[i].finish()
+        alone = codec.to_tokens(clip)
+        assert np.array_equal(np.concatenate([*tokens[i], rest]), alone)
+        together = np.concatenate([*heard[i], decoders[i].push(rest), decoders[i].finish()])
+        whole = codec.from_tokens(alone)
+        assert len(together) == len(whole) and snr(whole, together) > 45
+
+
+def test_a_wrong_index_stops_all_before_any_stream_has_moved(codec, tokens):
+    decoders = [codec.stream_decoder() for _ in range(2)]
+    bad = tokens[:3] + np.uint16(1024)
+    with pytest.raises(ValueError, match="0 to 1023"):
+        pcodec.decode_together(decoders, [tokens[:3], bad])
+    first = pcodec.decode_together(decoders, [tokens[:3], tokens[:3]])
+    with codec.stream_decoder() as alone:
+        wanted = alone.push(tokens[:3])
+    assert all(snr(wanted, samples) > 45 for samples in first)

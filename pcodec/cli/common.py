@@ -60,7 +60,11 @@ output_options = options(
 run_options = options(
     click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`)."),
     click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help="Where the networks run.",
     ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),

@@ -58,7 +58,11 @@ class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
     help="What to do where the input is damaged.",
 )
 @click.option(
-    "--vocoder", type=click.Choice(models.VOCODERS), default="spectral", show_default=True
+    "--vocoder",
+    type=click.Choice(models.VOCODERS),
+    default="spectral",
+    show_default=True,
+    help="What turns mels into sound; `pcodec models` tells which a model has.",
 )
 @common.raw_options
 @common.run_options

@@ -56,7 +56,11 @@ STAGES = (
 )
 @click.option("--steps", type=click.IntRange(1), help="Steps, instead of the recipe's.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the networks run.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
 def train(

@@ -273,7 +273,6 @@ class Evaluation:
         files = [
             {
                 "name": row.get("path") or str(path),
-                "path": str(path.resolve()),
                 "seconds": lengths[i] / RATE,
                 "speaker": row.get("speaker"),
                 "language": row.get("language"),

@@ -95,6 +95,10 @@ class InverseSTFT(nn.Module):
         self.n_fft, self.hop, self.overhang = n_fft, hop, (n_fft - hop) // 2
         self.register_buffer("window", torch.hann_window(n_fft))
 
+    @staticmethod
+    def _memory(total: Tensor) -> Tensor:
+        return torch.stack([total[:-1], total[-1:].expand_as(total[:-1])], 1)
+
     def forward(self, spectrum: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
         """Complex (B, frames, n_fft // 2 + 1) -> samples (B, n); n = frames * hop offline.
 
@@ -113,6 +117,8 @@ class InverseSTFT(nn.Module):
         for i in range(slices):
             total = total + F.pad(pieces[:, :, i], (0, 0, i, slices - 1 - i))
         before = None if past is None else past.get(self)
+        if before is not None:  # (B, 2, ...), so that streams can share a batch
+            before = torch.cat([before[:, 0], before[:1, 1]])
         # A stream's memory is the sum of the frames' tails, or, until more than the first
         # overhang is known, of whole frames.
         held = 0 if before is None else before.shape[1] - (slices - 1)
@@ -123,9 +129,9 @@ class InverseSTFT(nn.Module):
         if past is not None and not last:
             if starting and ready * self.hop <= self.overhang:
                 if ready:
-                    past[self] = total
+                    past[self] = self._memory(total)
                 return total.new_zeros(batch, 0)
-            past[self] = total[:, ready:]
+            past[self] = self._memory(total[:, ready:])
             total = total[:, :ready]
         samples = total[:-1].flatten(1) / total[-1:].flatten(1).clamp(min=1e-6)
         start = self.overhang if starting else 0

@@ -1,0 +1,285 @@
+import ast
+import html
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import click
+import pytest
+
+import pcodec
+from pcodec.cli import cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOOLS = ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers", "mkdocs_click")
+SHELL = ("", "sh", "bash", "console")
+ARGUMENTS = {"paths": "IN"}  # what an argument is called in the help, where it is not its name
+
+
+GROUP = click.Context(cli, **cli.context_settings)
+
+
+def all_commands():
+    """Every command by its name."""
+    return {name: cli.get_command(GROUP, name) for name in cli.list_commands(GROUP)}
+
+
+def parameters():
+    """Pytest parameters (name of the command, its parameter), one for each."""
+    commands = all_commands().items()
+    contexts = {"": GROUP, **{name: click.Context(c, parent=GROUP) for name, c in commands}}
+    return [
+        pytest.param(name, parameter, id=f"{name} {parameter.opts[-1]}".strip())
+        for name, context in contexts.items()
+        for parameter in context.command.get_params(context)
+    ]
+
+
+def fences(path):
+    """(language, text) of the fenced blocks of a page."""
+    text = path.read_text(encoding="utf-8")
+    return re.findall(r"^```(\w*)[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def shell_lines(path):
+    """Lines of a page's fenced shell blocks, those that a backslash continues joined."""
+    for language, text in fences(path):
+        if language in SHELL:
+            yield from text.replace("\\\n", " ").splitlines()
+
+
+def inline_code(path):
+    """What stands between single backticks outside of fenced blocks."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", text)]
+
+
+def calls(line):
+    """The arguments of each call of pcodec in a line of shell."""
+    lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = []
+    for word in [*lexer, ";"]:
+        if word and set(word) <= set("|&;()"):
+            while words and re.fullmatch(r"\w+=.*", words[0]):
+                words.pop(0)  # a variable for this call
+            if words and words[0] == "pcodec":
+                yield words[1:]
+            words = []
+        elif word not in ("<", ">", ">>"):
+            words.append(word)
+
+
+def wrong_with(arguments):
+    """Why a call of pcodec cannot be: an unknown command or option, or a value of no choice."""
+    if not arguments or arguments[0] in ("--help", "-h", "--version"):
+        return None
+    command = all_commands().get(arguments[0])
+    if command is None:
+        return f"no command {arguments[0]!r}"
+    context = click.Context(command, parent=GROUP, info_name=arguments[0])
+    try:
+        values, rest, _ = command.make_parser(context).parse_args(arguments[1:])
+        for parameter in command.params:
+            value = values.get(parameter.name)
+            chosen = isinstance(parameter.type, click.Choice) and isinstance(value, str)
+            if chosen and not value.isupper():  # a word in capitals stands for something
+                parameter.type.convert(value, parameter, context)
+    except click.UsageError as error:
+        return error.format_message()
+    return f"too many arguments: {rest}" if rest else None
+
+
+def command_lines():
+    """(page, line) of each line in the documentation that calls pcodec."""
+    found = []
+    for path in PAGES:
+        lines = [line for line in shell_lines(path) if re.search(r"(^|[|&;( ])pcodec ", line)]
+        lines += [code for code in inline_code(path) if re.search(r"(^|\| )pcodec [a-z-]", code)]
+        found += [pytest.param(line, id=f"{path.relative_to(ROOT)}: {line}") for line in lines]
+    return found
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_in_the_documentation_names_what_there_is(line):
+    for arguments in calls(line):
+        assert wrong_with(arguments) is None, line
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("pcodec encode in.wav out.pcx", None),
+        ("cat in.wav | pcodec encode --live - - | pcodec decode -f - out.wav", None),
+        ("FOO=1 pcodec info --json out.pcx > about.json  # as JSON", None),
+        ("pcodec train STAGE", None),
+        ("pcodec encode -h", None),
+        ("pcodec squeeze in.wav", "no command 'squeeze'"),
+        ("true && pcodec encode --fast in.wav", "No such option"),
+        ("pcodec decode --on-error shrug in.pcx", "'shrug' is not one of"),
+    ],
+)
+def test_this_check_of_command_lines_finds_what_is_wrong(line, complaint):
+    found = [wrong_with(arguments) for arguments in calls(line)]
+    assert found
+    if complaint is None:
+        assert found == [None] * len(found)
+    else:
+        assert any(complaint in text for text in found if text)
+
+
+def test_the_documentation_mentions_every_command():
+    named = {arguments[0] for p in command_lines() for arguments in calls(*p.values) if arguments}
+    assert set(all_commands()) <= named
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_every_command_says_what_it_does(name):
+    assert all_commands()[name].help.strip()
+
+
+@pytest.mark.parametrize(("name", "parameter"), parameters())
+def test_every_option_has_help_and_every_argument_is_explained(name, parameter):
+    if isinstance(parameter, click.Option):
+        assert parameter.help and parameter.help.strip(), f"{parameter.opts[-1]} has no help"
+        assert "|" not in parameter.help, "a bar would end the cell in the table of options"
+    else:
+        word = ARGUMENTS.get(parameter.name, parameter.name.removesuffix("s"))
+        text = all_commands()[name].help
+        assert re.search(rf"\b{word}s?\b", text, re.IGNORECASE), f"{word} is not explained"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_python_of_the_documentation_is_python(path):
+    for language, text in fences(path):
+        if language == "python":
+            ast.parse(text)
+
+
+@pytest.mark.parametrize("page", ["tutorial.md", "howto/python.md"])
+def test_the_python_of_the_tutorial_and_the_guide_runs(page, tmp_path, monkeypatch):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    blocks = [text for language, text in fences(ROOT / "docs" / page) if language == "python"]
+    names = {}
+    exec(compile("\n".join(blocks), page, "exec"), names)
+    if page == "tutorial.md":
+        assert names["tokens"].shape == (143, 24)  # as the page says
+    else:
+        assert (names["stored"] == names["tokens"]).all()
+        assert (names["streamed"] == names["tokens"]).all()
+        assert len(names["concealed"]) == len(names["decoded"])
+
+
+def test_the_commands_of_the_tutorial_work_in_their_order(tmp_path):
+    # Blocks of `bash` are run, those of `sh` install or play.
+    pytest.importorskip("pesq", reason="the tutorial measures")
+    blocks = [text for kind, text in fences(ROOT / "docs" / "tutorial.md") if kind == "bash"]
+    executable = tmp_path / "bin" / "pcodec"
+    executable.parent.mkdir()
+    executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pcodec "$@"\n')
+    executable.chmod(0o755)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    environment = {
+        **os.environ,
+        "PATH": f"{executable.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    script = "set -e\n" + "".join(blocks)
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, timeout=900
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    assert b"7500 bit/s" in result.stdout
+
+
+# The site.
+
+
+class Loaded(HTMLParser):
+    """Collects what a page loads: what scripts, styles, pictures and frames come from."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses = []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "a":
+            return  # only led to
+        self.addresses += [v for k, v in attributes if k in ("src", "srcset", "href", "data") and v]
+
+
+def text_of(path):
+    """The words of a page, without its tags."""
+    return html.unescape(re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built with warnings as errors."""
+    missing = [name for name in TOOLS if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the extra 'docs' is not installed: no {', '.join(missing)}")
+    folder = tmp_path_factory.mktemp("site")
+    run = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    environment.pop("PYTHONWARNINGS", None)
+    result = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, timeout=300)
+    assert result.returncode == 0, result.stderr.decode()
+    return folder
+
+
+def test_the_site_has_every_page(site):
+    for path in PAGES[1:]:
+        assert (site / path.relative_to(ROOT / "docs").with_suffix(".html")).is_file()
+    assert "speech16k" in text_of(site / "model-card.html")
+    assert "0.1.0" in text_of(site / "changelog.html")
+
+
+@pytest.mark.parametrize(("name", "parameter"), parameters())
+def test_the_reference_has_every_option_of_every_command(site, name, parameter):
+    page = (site / "reference" / "cli.html").read_text(encoding="utf-8")
+    part = page.partition(f'id="{f"pcodec-{name}" if name else "pcodec"}"')[2].partition("<h2")[0]
+    part = part.partition("<h3")[0]
+    assert part, f"no part about {name}"
+    if isinstance(parameter, click.Option):
+        for option in [*parameter.opts, *parameter.secondary_opts]:
+            assert f"<code>{option}</code>" in part
+    assert "Sentinel" not in part  # what click says where there is no default
+
+
+@pytest.mark.parametrize("name", pcodec.__all__)
+def test_the_reference_has_every_name_of_the_api(site, name):
+    page = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    assert f'id="pcodec.{name}"' in page
+
+
+def test_the_site_loads_nothing_from_outside(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 10
+    for path in pages:
+        loaded = Loaded()
+        loaded.feed(path.read_text(encoding="utf-8"))
+        assert loaded.addresses
+        for address in loaded.addresses:
+            assert not re.match(r"(\w+:)?//", address), f"{path.name} loads {address}"
+    for path in site.rglob("*.css"):
+        found = re.findall(r"""url\(["']?((?:\w+:)?//[^)]*)|@import[^;]*""", path.read_text())
+        assert not found, f"{path.name} loads {found}"
+
+
+def test_every_link_of_the_site_that_stays_there_leads_somewhere(site):
+    for path in sorted(site.rglob("*.html")):
+        if path.name == "404.html":
+            continue  # its links count from the root of a server
+        for address in re.findall(r'(?:href|src)="([^"#?]+)', path.read_text(encoding="utf-8")):
+            known = ":" in address or (path.parent / address).exists()
+            assert known, f"{path.name} leads to {address}"
