@@ -107,6 +107,20 @@ def test_what_a_metric_refuses_is_listed_with_its_reason(evaluated):
     assert b"scores are missing" in done.stderr
 
 
+def test_a_file_that_cannot_be_read_is_listed_and_the_others_go_on(pcodec_command, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "r.json"
+    data.mkdir()
+    (data / "bad.wav").write_bytes(b"nothing")
+    command = ["eval", data, "-o", out, "--metrics", "log_mel", "--no-cache", "--workers", 1, "-q"]
+    assert one_line(pcodec_command(*command), "bad.wav")
+    assert not out.exists()
+    shutil.copy(SPEECH, data / "good.flac")
+    assert pcodec_command(*command).returncode == 0
+    bad, good = json.loads(out.read_text())["files"]
+    assert "bad.wav" in bad["refused"][0]["why"] and not bad["codecs"]
+    assert good["codecs"]["pcodec"]["scores"]["log_mel"] < 0.5 and not good["refused"]
+
+
 def test_a_codec_that_is_not_here_is_reported_absent(evaluated):
     document, _, done = evaluated
     assert codec_of(document, "gone")["absent"] == "gone: no command 'no-such-encoder'"
@@ -218,6 +232,12 @@ def test_a_delay_is_found_and_taken_away(speech):
         assert delay(speech, moved) == late
         back = align(moved, late, len(speech))
         assert np.array_equal(back[2000:-2000], speech[2000:-2000])
+
+
+def test_a_delay_is_found_though_the_phases_are_made_up(speech, codec):
+    decoded = codec.from_tokens(codec.to_tokens(speech))[: len(speech)]
+    assert delay(speech, decoded) == 0
+    assert delay(speech, align(decoded, -800, len(speech))) == pytest.approx(800, abs=40)
 
 
 def test_the_interval_covers_the_mean_about_95_times_in_100():

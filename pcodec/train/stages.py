@@ -1,9 +1,10 @@
 """The stages of training: what is trained, on which losses, how it is measured.
 
 In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
-reconstruct; `EndToEnd`, all together; then, with encoder and codebook frozen, so that the
-bitstream does not change any more, `Joint`, decoder and vocoder together, `Refine`, the
-same against an adversary, `HifiGanVocoder`, the paper's vocoder, and `ConcealmentModel`.
+reconstruct; `Joint`, decoder and vocoder together; `EndToEnd`, when those are ripe, all
+together; then, with encoder and codebook frozen, so that the bitstream does not change any
+more, `Refine`, as `Joint` but against an adversary, `HifiGanVocoder`, the paper's vocoder,
+and `ConcealmentModel`.
 """
 
 from __future__ import annotations
@@ -572,8 +573,8 @@ STAGES: dict[str, type[Stage]] = {
         VqVae,
         Adversarial,
         Vocoder,
-        EndToEnd,
         Joint,
+        EndToEnd,
         Refine,
         HifiGanVocoder,
         ConcealmentModel,
