@@ -283,3 +283,12 @@ def test_every_link_of_the_site_that_stays_there_leads_somewhere(site):
         for address in re.findall(r'(?:href|src)="([^"#?]+)', path.read_text(encoding="utf-8")):
             known = ":" in address or (path.parent / address).exists()
             assert known, f"{path.name} leads to {address}"
+
+
+def test_the_tables_of_results_are_those_of_the_results_file():
+    result = subprocess.run(
+        [sys.executable, ROOT / "docs" / "results.py", "--check"], capture_output=True
+    )
+    assert result.returncode == 0, result.stdout.decode()
+    for page in ("README.md", "docs/results.md", "models/speech16k/MODEL_CARD.md"):
+        assert "<!-- results: " in (ROOT / page).read_text(encoding="utf-8")

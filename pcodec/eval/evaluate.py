@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -175,12 +176,14 @@ def decoded(samples: str, late: int, length: int) -> Samples:
     return align(whole, late, length)
 
 
-def score(path: Path, samples: str, late: int, metric: str, folder: Path) -> tuple[Any, Any]:
-    """(a file's score, None), or (None, why there is none)."""
+def score(
+    path: Path, samples: str, late: int, metrics: list[str], folder: Path
+) -> dict[str, tuple[float | None, str | None]]:
+    """By metric: (a file's score, None), or (None, why there is none)."""
     kept, reference = Cache(folder), read(path, RATE)
     other = decoded(samples, late, len(reference))
 
-    def make() -> tuple[Any, Any]:
+    def measure(metric: str) -> tuple[float | None, str | None]:
         try:
             value = METRICS[metric].score(reference, other)
         except Refused as refusal:
@@ -189,9 +192,13 @@ def score(path: Path, samples: str, late: int, metric: str, folder: Path) -> tup
             return None, f"{type(error).__name__}: {error}"
         return (value, None) if np.isfinite(value) else (None, f"is {value}")
 
-    key = kept.path("score", _digest(reference), _digest(other), metric, _version(metric))
-    value, why = kept.json(key, make)
-    return value, why
+    scores = {}
+    both = _digest(reference), _digest(other)
+    for metric in metrics:
+        key = kept.path("score", *both, metric, _version(metric))
+        value, why = kept.json(key, functools.partial(measure, metric))
+        scores[metric] = value, why
+    return scores
 
 
 def codebook_use(streams: list[str]) -> dict[str, Any] | None:
@@ -283,16 +290,15 @@ class Evaluation:
             if any(n == name for n, _ in coded)
         }
         measuring = {
-            (name, i, metric): (score, paths[i], c["samples"], delays[name], metric, self.folder)
+            (name, i): (score, paths[i], c["samples"], delays[name], self.metrics, self.folder)
             for (name, i), c in sorted(coded.items())
-            for metric in self.metrics
         }
         scores: dict[tuple[str, int], dict[str, float | None]] = {key: {} for key in coded}
-        for (name, i, metric), done in self._all("measuring", measuring):
-            value, why = done.result()
-            scores[name, i][metric] = value
-            if why is not None:
-                refused[i].append({"codec": name, "metric": metric, "why": why})
+        for (name, i), done in self._all("measuring", measuring):
+            for metric, (value, why) in done.result().items():
+                scores[name, i][metric] = value
+                if why is not None:
+                    refused[i].append({"codec": name, "metric": metric, "why": why})
         # Of a file that no codec could read nothing is known.
         lengths = [0] * len(paths)
         for (_, i), c in coded.items():

@@ -1,0 +1,122 @@
+"""Writes the tables of results into README.md, docs/results.md and the model card.
+
+    python docs/results.py [--check]
+
+They come from docs/results.json, which `pcodec eval` wrote (the command stands in
+docs/results.md). With --check nothing is written, and the exit code tells what is not current.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+DIGITS = {"pesq": 2, "visqol": 2, "mcd": 2, "dnsmos": 2, "distillmos": 2, "f0_cents": 1}
+DIGITS |= {"f0_gross": 1, "voicing": 1}
+SHORT = ("pesq", "stoi", "estoi", "visqol", "mcd", "dnsmos", "distillmos", "speaker")
+
+
+def cell(codec: dict[str, Any], metric: str, interval: bool) -> str:
+    """A mean, and half of its 95 % interval."""
+    score = codec["scores"].get(metric)
+    if score is None:
+        return ""
+    digits = DIGITS.get(metric, 3)
+    text = f"{score['mean']:.{digits}f}"
+    half = (score["high"] - score["low"]) / 2
+    return f"{text} ± {half:.{digits}f}" if interval else text
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """In Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def title(metric: dict[str, Any]) -> str:
+    """A metric's name, with its unit and an arrow to where better is."""
+    unit = f", {metric['unit']}" if metric["unit"] else ""
+    return f"{metric['title']}{unit} {'↑' if metric['better'] == 'higher' else '↓'}"
+
+
+def blocks(document: dict[str, Any]) -> dict[str, str]:
+    """What stands between the marks of each name."""
+    codecs = [c for c in document["codecs"] if not c["absent"]]
+    ours = next(c for c in codecs if c["name"] == "pcodec")
+    metrics = document["metrics"]
+    short = [m for m in metrics if m["name"] in SHORT]
+    coded = [c for c in codecs if c["name"] != "original"]
+    seconds = sum(file["seconds"] for file in document["files"])
+    software = ", ".join(f"{k} {v}" for k, v in document["software"].items())
+    full = table(
+        ["codec", "kbit/s", "with container", *map(title, metrics)],
+        [
+            [
+                f"**{c['name']}**" if c is ours else c["name"],
+                f"{c['kbit_s']:.2f}",
+                f"{c['kbit_s_container']:.2f}",
+                *(cell(c, m["name"], True) for m in metrics),
+            ]
+            for c in codecs
+        ],
+    )
+    about = [f"- {c['name']}: {c['about']}" for c in codecs]
+    about += [f"- {c['name']}: absent: {c['absent']}" for c in document["codecs"] if c["absent"]]
+    about += [f"- {m['title']}: {m['definition']}" for m in metrics]
+    scores = [[title(m), cell(ours, m["name"], True)] for m in metrics]
+    scores += [
+        ["bit rate, kbit/s", f"{ours['kbit_s']:.2f}"],
+        ["bit rate of the files, kbit/s", f"{ours['kbit_s_container']:.2f}"],
+        ["entropy of the indices, bits", f"{ours['codebook']['entropy_bits']:.2f}"],
+        ["entries never used", str(ours["codebook"]["unused"])],
+    ]
+    return {
+        "short": table(
+            ["codec", "kbit/s", *map(title, short)],
+            [
+                [
+                    f"**{c['name']}**" if c is ours else c["name"],
+                    f"{c['kbit_s']:.2f}",
+                    *(cell(c, m["name"], False) for m in short),
+                ]
+                for c in coded
+            ],
+        ),
+        "full": f"{len(document['files'])} files, {seconds / 60:.1f} minutes, measured "
+        f"{document['created'][:10]} with {software}.\n\n{full}\n\n" + "\n".join(about),
+        "card": table(["metric", "mean ± half of the 95 % interval"], scores),
+    }
+
+
+def filled(text: str, parts: dict[str, str]) -> str:
+    """A page with what stands between its marks renewed."""
+    return re.sub(
+        r"(<!-- results: (\w+) -->\n).*?(\n<!-- end -->)",
+        lambda match: match[1] + parts[match[2]] + match[3],
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main(check: bool) -> int:
+    """Exit code 1 if a page was not current."""
+    parts = blocks(json.loads((ROOT / "docs" / "results.json").read_text()))
+    stale = 0
+    for name in ("README.md", "docs/results.md", "models/speech16k/MODEL_CARD.md"):
+        page = ROOT / name
+        text = page.read_text(encoding="utf-8")
+        new = filled(text, parts)
+        if new != text:
+            stale = 1
+            print(f"{name}: was not current")
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    return stale if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv))
