@@ -25,11 +25,10 @@ QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory, speech):
-    """Three files by hand: loud, quiet, and silence."""
+    """Four files by hand: three pieces of speech, louder and softer, and silence."""
     folder = tmp_path_factory.mktemp("clips")
-    half = len(speech) // 2
-    soundfile.write(folder / "a.flac", speech[:half], RATE)
-    soundfile.write(folder / "b.flac", 0.1 * speech[half:], RATE)
+    for name, gain, piece in zip("abc", (1, 0.1, 0.5), np.array_split(speech, 3), strict=True):
+        soundfile.write(folder / f"{name}.flac", gain * piece, RATE)
     soundfile.write(folder / "silence.flac", np.zeros(RATE // 2, np.float32), RATE)
     return folder
 
@@ -42,7 +41,7 @@ def evaluated(clips, tmp_path_factory):
         "def half(samples):\n    return samples / 2, 8 * len(samples)\n"
     )
     copy = f"copy={shutil.which('cp')} {{in}} {{bits}} ;; {shutil.which('cp')} {{bits}} {{out}}"
-    command = ["eval", clips, "-o", "r.json", "--metrics", QUICK, "--samples", "3", "-q"]
+    command = ["eval", clips, "-o", "r.json", "--metrics", QUICK, "--samples", "4", "-q"]
     command += ["--codec", "pcodec", "--codec", copy, "--codec", "half=python:halves:half"]
     command += ["--codec", "gone=no-such-encoder {in} {bits} ;; no-such-decoder {bits} {out}"]
     done = subprocess.run(
@@ -62,7 +61,7 @@ def codec_of(document, name):
 
 def test_the_scores_are_those_of_the_packages_called_by_hand(evaluated, clips):
     document, folder, _ = evaluated
-    for file in document["files"][:2]:
+    for file in document["files"][:3]:
         reference, _ = soundfile.read(clips / file["name"], dtype="float32")
         decoded, _ = soundfile.read(folder / file["samples"]["codecs"]["pcodec"], dtype="float32")
         scores = file["codecs"]["pcodec"]["scores"]
@@ -103,7 +102,7 @@ def test_what_a_metric_refuses_is_listed_with_its_reason(evaluated):
         "refused"
     ]
     assert silent["codecs"]["pcodec"]["scores"]["pesq"] is None
-    assert codec_of(document, "pcodec")["scores"]["pesq"]["files"] == 2
+    assert codec_of(document, "pcodec")["scores"]["pesq"]["files"] == 3
     assert b"scores are missing" in done.stderr
 
 
