@@ -360,22 +360,29 @@ def test_a_full_disk_is_one_line(pcodec_command, coded_file):
         assert result.returncode == 1 and one_line(result, "/dev/full", "No space left")
 
 
-def test_an_interrupt_leaves_nothing_behind(tmp_path):
-    out = tmp_path / "out.pcx"
+def begun(out, number):
+    """An encoder of raw samples that has begun to write, and heeds a signal."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", str(out)],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # Background jobs of a shell, such as the tests may be, have it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     process.stdin.write(bytes(200_000))
     process.stdin.flush()
     deadline = time.monotonic() + 30
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+    while not list(out.parent.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [p.suffix for p in tmp_path.iterdir()] == [".part"]
-    process.send_signal(signal.SIGINT)
+    assert [p.suffix for p in out.parent.iterdir()] == [".part"]
+    return process
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])  # Ctrl-C, a closed terminal
+def test_an_interrupt_leaves_nothing_behind(tmp_path, name):
+    number = getattr(signal, name)
+    process = begun(tmp_path / "out.pcx", number)
+    process.send_signal(number)
     _, text = process.communicate(timeout=30)
     assert process.returncode == 130 and text.strip() == b"pcodec: interrupted"
     assert not list(tmp_path.iterdir())
@@ -402,25 +409,6 @@ def test_a_kill_leaves_no_partial_output_under_the_final_name(tmp_path, speech):
     subprocess.run([*run, str(out)], input=pcm, check=True)
     assert not set(tmp_path.iterdir()) - {out, left}
     assert out.read_bytes().startswith(b"\x89PCX")
-
-
-def test_a_closed_terminal_leaves_nothing_behind(tmp_path):
-    out = tmp_path / "out.pcx"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", str(out)],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    )
-    process.stdin.write(bytes(200_000))
-    process.stdin.flush()
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_reader_that_leaves_ends_the_writer_quietly(tmp_path):

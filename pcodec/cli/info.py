@@ -85,7 +85,7 @@ def text(about: dict[str, Any]) -> str:
 
 
 def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece]) -> None:
-    """The picture of --grid; columns that are lost stay empty."""
+    """The picture of --grid; columns that are lost are left out."""
     try:
         import numpy as np
 
