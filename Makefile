@@ -12,7 +12,7 @@ test: $(VENV)/test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto
 
 docs: $(VENV)/test
 	$(VENV)/bin/mkdocs build --strict

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
@@ -22,30 +21,13 @@ from pcodec.container import Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import FormatError, PcodecError
 from pcodec.models import Model
 from pcodec.nn.concealment import Concealment
-from pcodec.nn.streaming import ConvNeXtBlock, Past
+from pcodec.nn.packed import pack as pack_layers
+from pcodec.nn.streaming import Past
 from pcodec.nn.vocoder import SpectralVocoder
 from pcodec.nn.weights import Networks, bitstream_id
 
 CHUNK_COLUMNS = 128
 """Columns that go through the networks at once: enough for speed, little memory."""
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for products of bfloat16 matrices."""
-    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16"))
-
-
-def use_bfloat16(networks: nn.Module) -> None:
-    """Has the dense layers multiply in bfloat16, as in training; what is between stays float32."""
-    blocks = [module for module in networks.modules() if isinstance(module, ConvNeXtBlock)]
-    hidden = [block.expand for block in blocks]
-    for layer in networks.modules():
-        if isinstance(layer, nn.Linear):
-            layer.bfloat16()
-            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
-            if layer not in hidden:
-                layer.register_forward_hook(lambda *args: args[-1].float())
 
 
 class Codec:
@@ -77,8 +59,8 @@ class Codec:
         if (self.model.folder / "concealment.safetensors").exists():
             parts = (*parts, "concealment")
         networks = self._load(parts).to(self.device).eval().requires_grad_(False)
-        if self.device.type == "cpu" and multiplies_bfloat16():
-            use_bfloat16(networks)
+        if self.device.type == "cpu" and torch.backends.mkldnn.is_available():
+            pack_layers(networks)
         return networks
 
     def _load(self, parts: tuple[str, ...]) -> Networks:

@@ -1,6 +1,8 @@
 import os
 
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # what the tests train is too short for it
+# One test a core: threads of several tests on the same cores slow each other tenfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys

@@ -9,8 +9,10 @@ from pcodec.nn.concealment import Concealment
 from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
+from pcodec.nn.packed import multiplies_bfloat16, pack
 from pcodec.nn.patch_vqvae import PatchVQVAE
 from pcodec.nn.quantizer import Quantizer
+from pcodec.nn.streaming import ConvNeXtBlock
 from pcodec.nn.vocoder import SpectralVocoder
 from pcodec.train.pitch import track_pitch
 
@@ -196,3 +198,13 @@ def test_concealment_starts_as_the_last_column_held():
     assert torch.equal(result[0, 2:4], latents[0, [1, 1]])
     assert not result[0, 0].any() and torch.equal(result[1, 5], latents[1, 4])
     assert torch.equal(result[~lost], latents[~lost])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN here")
+def test_packed_layers_compute_what_they_did():
+    block, x = ConvNeXtBlock(64, 192, 7, 0.5), torch.randn(2, 30, 64)
+    rounding = 2e-2 if multiplies_bfloat16() else 1e-5
+    with torch.no_grad():
+        before = block(x)
+        pack(block)
+        torch.testing.assert_close(block(x), before, atol=rounding, rtol=rounding)

@@ -10,6 +10,7 @@ from pcodec import AudioError
 from pcodec.cli.train import STAGES
 from pcodec.eval import metrics
 from pcodec.train.data import Batches, Corpus
+from pcodec.train.losses import DisturbanceLoss, limit_gradient
 
 RECIPE = """
 [codec]
@@ -134,3 +135,34 @@ def test_metrics_know_the_best_and_hear_what_is_worse(speech):
 
 def test_the_entropy_of_a_histogram_is_in_bits():
     assert metrics.entropy_bits(np.array([1, 1, 1, 1, 0])) == pytest.approx(2)
+
+
+def test_the_disturbance_puts_codings_into_the_order_that_pesq_does(speech, codec, tokens):
+    noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    heard = [speech + level * noise for level in (0.001, 0.004, 0.016)]
+    heard += [codec.from_tokens(tokens)[: len(speech)]]
+    loss = DisturbanceLoss()
+    losses = [float(loss(torch.tensor(x)[None], torch.tensor(speech)[None])) for x in heard]
+    scores = [metrics.pesq_wb(speech, x) for x in heard]
+    assert np.argsort(losses).tolist() == np.argsort(scores)[::-1].tolist()
+
+
+def test_the_disturbance_of_what_cannot_be_heard_is_nothing(speech):
+    loss, target = DisturbanceLoss(), torch.tensor(speech)[None]
+    masked = target * (1 + 1e-3 * torch.randn_like(target))
+    assert float(loss(masked, target)) == pytest.approx(float(loss(target, target)), rel=0.01)
+    assert torch.isfinite(loss(target, torch.zeros_like(target)))
+
+
+def test_what_is_added_disturbs_more_than_what_is_missing(speech):
+    loss, target = DisturbanceLoss(), torch.tensor(speech)[None]
+    assert float(loss(3 * target, target)) > 2 * float(loss(target / 3, target))
+
+
+def test_no_frame_has_much_more_gradient_than_the_others():
+    x = torch.zeros(2, 8, 3, requires_grad=True)
+    weights = torch.ones(2, 8, 3)
+    weights[1, 4] = 1e6
+    (limit_gradient(x) * weights).sum().backward()
+    assert torch.equal(x.grad[0], weights[0])
+    torch.testing.assert_close(x.grad[1, 4], 10 * weights[0, 0])

@@ -122,17 +122,15 @@ class Excitation(nn.Module):
         """
         bins = torch.arange(self.n_fft // 2 + 1, device=pitch.phase.device)
         spacing = (pitch.frequency * (self.n_fft / self.sample_rate))[..., None]
-        lower = (bins / spacing).floor()
-        real, imaginary = torch.zeros_like(lower), torch.zeros_like(lower)
-        for harmonic in (lower, lower + 1):
-            distance = (bins - harmonic * spacing).abs()
-            # Hann's transform, sinc(d) / (1 - d^2), whose pole at 1 is taken out.
-            distance = torch.where((distance - 1).abs() < 1e-3, 1.001, distance)
-            height = torch.sinc(distance) / (1 - distance.square())
-            height = torch.where((distance < 2) & (harmonic > 0), height, 0.0)
-            angle = harmonic * pitch.phase[..., None] + pitch.constant[..., None]
-            real = real + height * angle.cos()
-            imaginary = imaginary + height * angle.sin()
+        # (B, frames, 2, bins): the harmonics below and above each bin.
+        harmonic = (bins / spacing).floor()[..., None, :] + bins[:2, None]
+        distance = (bins - harmonic * spacing[..., None]).abs()
+        # Hann's transform, sinc(d) / (1 - d^2), whose pole at 1 is taken out.
+        distance = torch.where((distance - 1).abs() < 1e-3, 1.001, distance)
+        height = torch.sinc(distance) / (1 - distance.square())
+        height = torch.where((distance < 2) & (harmonic > 0), height, 0.0)
+        angle = harmonic * pitch.phase[..., None, None] + pitch.constant[..., None, None]
+        real, imaginary = (height * angle.cos()).sum(-2), (height * angle.sin()).sum(-2)
         power = real.square() + imaginary.square()
         pulses = torch.stack([real, imaginary], -1)
         pulses = pulses * ((power + 1e-6).rsqrt() * self.sign)[..., None]

@@ -37,7 +37,9 @@ from pcodec.train.discriminators import (
     generator_loss,
 )
 from pcodec.train.losses import (
+    DisturbanceLoss,
     MultiResolutionMelLoss,
+    limit_gradient,
     loudness_weights,
     mel_loss,
     phase_loss,
@@ -320,6 +322,7 @@ class Waveform(Stage):
         rate = networks.config.sample_rate
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.free_waveform_loss = MultiResolutionMelLoss(rate, shortest=512).to(self.device)
+        self.disturbance = DisturbanceLoss().to(self.device)
         if settings.options.get("adversarial"):
             self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
 
@@ -337,6 +340,7 @@ class Waveform(Stage):
     def spectral_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Regression losses of the spectral vocoder on a log-mel of the samples."""
         n = self.networks
+        mel = limit_gradient(mel)
         target = self.crop(samples)
         with torch.no_grad():
             stft = n.spectral.inverse_stft
@@ -356,8 +360,10 @@ class Waveform(Stage):
             pitch = Pitch(*(torch.cat([a[:led], b[led:]]) for a, b in zip(pitch, own, strict=True)))
             spectrum = n.spectral.spectrum(mel, pitch=pitch)
         output = n.spectral.synthesize(n.spectral.consistency(spectrum))
-        losses = {"pitch": tracking}
+        disturbance = self.disturbance(output, target)
+        losses = {"pitch": tracking, "disturbance": disturbance}
         total, share = 0.2 * tracking, led / len(mel)
+        total = total + self.settings.options.get("disturbance", 2.0) * disturbance
         if led:
             losses["waveform"] = self.waveform_loss(output[:led], target[:led])
             losses["phase"] = phase_loss(Spectrum(*(x[:led] for x in spectrum)), wanted[:led])
