@@ -32,10 +32,10 @@ from pcodec.audio import read
 from pcodec.container import Parser
 from pcodec.errors import PcodecError
 from pcodec.eval import codecs
+from pcodec.eval.listening import FORMAT
 from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
 from pcodec.train.data import read_list
 
-FORMAT = "pcodec-eval/1"
 LONGEST_DELAY = 4000
 """samples: what may be a codec's delay"""
 DISTRIBUTIONS = {"visqol": "visqol-python"}
