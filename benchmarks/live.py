@@ -87,14 +87,16 @@ def pipe(samples: Samples) -> tuple[Samples, NDArray[np.float64], list[list[floa
 
 
 def columns(codec: Codec, samples: Samples) -> NDArray[np.float64]:
-    """Seconds that encoding and decoding of each column takes, one stream."""
+    """Seconds that encoding and decoding of each column takes, one stream: (2, columns)."""
     took = []
     with codec.stream_encoder() as encoder, codec.stream_decoder() as decoder:
         for k in range(0, len(samples) - COLUMN, COLUMN):
             before = time.perf_counter()
-            decoder.push(encoder.push(samples[k : k + COLUMN]))
-            took.append(time.perf_counter() - before)
-    return np.array(took[32:])
+            new = encoder.push(samples[k : k + COLUMN])
+            between = time.perf_counter()
+            decoder.push(new)
+            took.append((between - before, time.perf_counter() - between))
+    return np.array(took[32:]).T
 
 
 def together(codec: Codec, samples: Samples) -> NDArray[np.float64]:
@@ -139,7 +141,9 @@ def main() -> None:
     print(f"{codec.latency / RATE * 1000:.0f} ms\n")
     print("| ms | median | 99.9 % | most |\n|---|---|---|---|")
     print(f"| through both processes, from said to heard | {percentiles(delays)} |")
-    print(f"| computing of a column, both ways, one core | {percentiles(one)} |")
+    print(f"| encoding of a column, one core | {percentiles(one[0])} |")
+    print(f"| decoding of a column, one core | {percentiles(one[1])} |")
+    print(f"| both | {percentiles(one.sum(0))} |")
     print(f"| of {STREAMS} columns of {STREAMS} streams, {os.cpu_count()} cores |", end=" ")
     print(f"{percentiles(many)} |\n")
     print(f"Drift of the delay, last quarter against first: {drift:+.1f} ms. Memory of the encoder")
