@@ -119,7 +119,9 @@ class Reader:
         self.rate, self.channels = self._file.samplerate, self._file.channels
         if self._file.seekable():
             self.frames = self._file.frames
-        self._stated = _wav_frames(source) if isinstance(source, Path) else None
+        self._stated = (
+            _wav_frames(source) if isinstance(source, Path) and source.is_file() else None
+        )
         if self._stated == 0 and not self.frames and source.stat().st_size > 1000:  # type: ignore[union-attr]
             raise AudioError(f"{self.name}: its header states no samples, though it is not empty")
 
@@ -133,7 +135,7 @@ class Reader:
             if source.is_file():
                 if not source.stat().st_size:
                     raise AudioError(f"{source}: the file is empty")
-                return soundfile.SoundFile(source)
+                return soundfile.SoundFile(os.fsencode(source))  # any name
             source = source.open("rb")
         start = b""
         while len(start) < 4 and (more := source.read(4 - len(start))):

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
 from pcodec.bitpack import Indices, unpack
-from pcodec.container import Damage, Header, Parser, Piece, Writer, seek
-from pcodec.errors import FormatError, PcodecError
+from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
+from pcodec.errors import AudioError, FormatError, PcodecError
 from pcodec.models import Model
 from pcodec.nn.concealment import Concealment
 from pcodec.nn.packed import pack as pack_layers
@@ -177,7 +177,8 @@ class StreamDecoder:
     """Indices (columns, rows) -> samples at the codec's rate, as soon as they are known.
 
     Lost columns are concealed: the model's masked network, if it has one, foresees them
-    from those before, else the last one is repeated; a longer loss fades out.
+    from those before, and the last of them from the one after it too, for which the decoder
+    waits anyway; else the last one is repeated. A longer loss fades out.
     """
 
     # Per frame of 8 ms, after two columns that keep their level: -48 dB in 0.4 s.
@@ -236,7 +237,9 @@ class StreamDecoder:
         indices = torch.from_numpy(np.stack(columns).astype(np.int64)).to(codec.device)
         latents = streams[0]._networks.quantizer.lookup(indices)
         for stream, own in zip(streams, latents.split(1), strict=True):
-            stream._lost_frames = 0
+            if stream._lost_frames and own.shape[1]:
+                stream._look_back(own[:, :1])
+                stream._lost_frames = 0
             stream._remember(own, lost=False)
         level = torch.zeros(len(streams), latents.shape[1] * codec.config.patch_frames)
         return StreamDecoder._decode(streams, latents, level, last=False)
@@ -275,9 +278,21 @@ class StreamDecoder:
             out += self._decode([self], foreseen[None], level[None], last=False)
         return np.concatenate(out)
 
-    def _remember(
-        self, latents: torch.Tensor, lost: bool, keep: int = Concealment.HISTORY - 1
-    ) -> None:
+    def _look_back(self, latents: torch.Tensor) -> None:
+        """Foresees the last lost column anew: that after it, (1, 1, rows, dim), has come.
+
+        The decoder has used it as what comes next, but made no mel of it yet.
+        """
+        decoder, model = self._networks.decoder, getattr(self._networks, "concealment", None)
+        if model is None or not decoder.look_ahead:
+            return
+        history = torch.cat([self._history, latents], 1)
+        lost = torch.cat([self._lost, self._lost.new_zeros(1, 1)], 1)
+        better = model(history, lost)[:, -2:-1].flatten(2)
+        for module in (decoder, decoder.embed):
+            self._past[module] = torch.cat([self._past[module][:, :-1], better], 1)
+
+    def _remember(self, latents: torch.Tensor, lost: bool, keep: int = Concealment.HISTORY) -> None:
         """Adds columns (1, columns, rows, dim) to the history, and keeps the last ones of it."""
         gone = self._lost.new_full((1, latents.shape[1]), lost)
         self._history = torch.cat([self._history, latents], 1)[:, -keep:]
@@ -366,6 +381,8 @@ def encode_stream(
     serial: int = 0,
 ) -> Writer:
     """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
+    if not 0 < source_rate <= MAX_RATE:
+        raise AudioError(f"a sample rate of {source_rate} Hz: at most {MAX_RATE} can be coded")
     resampler = Resampler(source_rate, codec.config.sample_rate)
     writer = Writer(
         out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)

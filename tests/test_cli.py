@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import SPEECH
 
+import pcodec
 from pcodec import PcodecError
 from pcodec.cli import COMMANDS
 from pcodec.cli.common import STREAM, open_output
@@ -479,3 +482,27 @@ def test_an_interrupt_stops_all_workers_and_leaves_no_partial_file(speech, tmp_p
     _, text = process.communicate(timeout=60)
     assert process.returncode == 130 and text.strip() == b"pcodec: interrupted"
     assert not [path for path in out.iterdir() if path.suffix == ".part"]
+
+
+def test_a_named_pipe_is_read_whole(tmp_path, pcodec_command):
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    wav = tmp_path / "a.wav"
+    soundfile.write(wav, *soundfile.read(SPEECH))
+    writer = threading.Thread(target=lambda: pipe.write_bytes(wav.read_bytes()), daemon=True)
+    writer.start()
+    assert pcodec_command("encode", pipe, tmp_path / "piped.pcx").returncode == 0
+    assert pcodec_command("encode", wav, tmp_path / "plain.pcx").returncode == 0
+    piped, plain = (pcodec.decode((tmp_path / f"{n}.pcx").read_bytes()) for n in ("piped", "plain"))
+    assert np.array_equal(piped[0], plain[0])
+
+
+def test_a_file_may_have_any_name(tmp_path, pcodec_command):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.flac")
+    Path(name).write_bytes(SPEECH.read_bytes())
+    assert pcodec_command("encode", name, tmp_path / "out.pcx").returncode == 0
+
+
+def test_a_rate_that_cannot_be_read_back_is_refused():
+    with pytest.raises(pcodec.AudioError, match="768000"):
+        pcodec.encode(np.zeros(1000, np.float32), 1_000_000)

@@ -236,6 +236,19 @@ def test_lost_columns_are_foreseen(codec, tokens, speech):
     assert scores["silenced"] < scores["concealed"] < scores["whole"]
 
 
+def test_a_lost_column_is_foreseen_better_once_the_next_one_is_known(codec, tokens):
+    networks = codec.decoder_networks
+    latents = networks.quantizer.lookup(torch.from_numpy(tokens[:136].astype(np.int64)))[None]
+    single = (torch.arange(136) % 8 == 4)[None]
+    double = single | single.roll(1, 1)
+    with torch.inference_mode():
+        known, unknown = (
+            (networks.concealment(latents, lost) - latents)[single].square().mean()
+            for lost in (single, double)
+        )
+    assert known < 0.9 * unknown
+
+
 def test_packets_are_packed_columns_and_a_lost_one_is_none(codec, tokens):
     payloads = [pack(tokens[i : i + 5], 10) for i in range(0, 60, 5)]
     assert {len(p) for p in payloads} == {150}

@@ -9,6 +9,7 @@ from conftest import SPEECH
 from pcodec import AudioError
 from pcodec.cli.train import STAGES
 from pcodec.eval import metrics
+from pcodec.train import stages
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.losses import DisturbanceLoss, limit_gradient
 
@@ -35,7 +36,7 @@ options = {{ {options} }}
         "vqvae": "",
         "adversarial": "adversarial = 0.5",
         "vocoder": "true_share = 0.5",
-        "end_to_end": "mel = 2.0, commitment = 1.0",
+        "end_to_end": "mel = 2.0, commitment = 1.0, disturbance = 2.0",
         "joint": "mel = 2.0, free = 0.0",
         "refine": "mel = 2.0, adversarial = 1.0, judged = 1",
         "hifigan": "adversarial = 1.0",
@@ -64,6 +65,7 @@ def test_all_stages_train_from_a_folder_and_make_a_model_that_works(
         "--out", out, "--threads", "1",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert tuple(stages.STAGES) == STAGES
     for stage in STAGES:
         line = json.loads((out / f"{stage}.jsonl").read_text())
         assert line["step"] == 3 and np.isfinite(list(line.values())).all()

@@ -10,20 +10,21 @@ from pcodec.nn.streaming import CausalConv, ConvNeXtBlock
 
 
 class Concealment(nn.Module):
-    """Predicts lost columns from those before: the last one received, and a correction.
+    """Predicts lost columns: the last one received before, and a correction.
 
     It sees which columns are lost, and nothing in their place; so it foresees each column
-    of a burst at once, and its own errors do not add up.
+    of a burst at once, and its own errors do not add up. It sees one column after a lost
+    one, where that is known: the decoder waits for it anyway.
     """
 
-    HISTORY = 16
-    """columns that a prediction depends on, itself included"""
+    HISTORY = 15
+    """columns up to the one that is predicted, on which it depends"""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width, blocks = config.concealment_width, config.concealment_blocks
         size = config.rows * config.latent_dim
-        self.embed = CausalConv(2 * size + 1, width, 4)
+        self.embed = CausalConv(2 * size + 1, width, 4, look_ahead=1)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, 5, 1 / blocks) for _ in range(blocks)
         )
@@ -48,8 +49,11 @@ class Concealment(nn.Module):
         """What `hold` gives, and for the lost columns the correction of it."""
         held = self.hold(latents, lost).flatten(2)
         missing = lost[..., None]
+        # What comes after the last column is not known: as if it were lost.
+        held = torch.cat([held, held[:, -1:]], 1)
+        missing = torch.cat([missing, torch.ones_like(missing[:, :1])], 1)
         x = self.embed(torch.cat([held, held * ~missing, missing.to(held)], -1))
         for block in self.blocks:
             x = block(x)
         result: Tensor = held + self.head(self.norm(x)) * missing
-        return result.unflatten(-1, latents.shape[2:])
+        return result[:, :-1].unflatten(-1, latents.shape[2:])

@@ -99,7 +99,7 @@ class Batches:
     """Endless augmented batches, a pure function of the seed and the step number.
 
     Augmentation: half of the crops change speed (and so pitch and timbre) by up to 12 %;
-    levels from -40 dBFS to full scale; one in eight is mixed with noise at 5 to 30 dB.
+    levels from -35 dB to full scale; one in eight is mixed with noise at 5 to 30 dB.
     """
 
     def __init__(

@@ -98,7 +98,7 @@ class DisturbanceLoss(nn.Module):
 
     WINDOW = 512
     """samples at 16 kHz"""
-    # Bins of 31 Hz in each critical band, from the first above 0 Hz on (P.862, table of bands).
+    # Bins of 31 Hz in each critical band. P.862 starts at 0 Hz, these a bin higher.
     BINS: ClassVar = [1] * 8 + [2] + [1] * 5 + [2, 1, 1] + [2] * 8 + [3] * 4
     BINS += [4, 3, 4, 5, 4, 5, 6, 6, 7, 8, 9, 9, 12, 12, 15, 16, 18, 21, 25, 20]
     QUIET = 3e-5

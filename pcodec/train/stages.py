@@ -360,10 +360,11 @@ class Waveform(Stage):
             pitch = Pitch(*(torch.cat([a[:led], b[led:]]) for a, b in zip(pitch, own, strict=True)))
             spectrum = n.spectral.spectrum(mel, pitch=pitch)
         output = n.spectral.synthesize(n.spectral.consistency(spectrum))
-        disturbance = self.disturbance(output, target)
-        losses = {"pitch": tracking, "disturbance": disturbance}
+        losses = {"pitch": tracking}
         total, share = 0.2 * tracking, led / len(mel)
-        total = total + self.settings.options.get("disturbance", 2.0) * disturbance
+        if weight := self.settings.options.get("disturbance", 0.0):
+            losses["disturbance"] = self.disturbance(output, target)
+            total = total + weight * losses["disturbance"]
         if led:
             losses["waveform"] = self.waveform_loss(output[:led], target[:led])
             losses["phase"] = phase_loss(Spectrum(*(x[:led] for x in spectrum)), wanted[:led])
