@@ -98,7 +98,7 @@ class DisturbanceLoss(nn.Module):
 
     WINDOW = 512
     """samples at 16 kHz"""
-    # Bins of 31 Hz in each critical band. P.862 starts at 0 Hz, these a bin higher.
+    # Bins of 31 Hz in each critical band, from 0 Hz.
     BINS: ClassVar = [1] * 8 + [2] + [1] * 5 + [2, 1, 1] + [2] * 8 + [3] * 4
     BINS += [4, 3, 4, 5, 4, 5, 6, 6, 7, 8, 9, 9, 12, 12, 15, 16, 18, 21, 25, 20]
     QUIET = 3e-5
@@ -114,12 +114,12 @@ class DisturbanceLoss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         edges = torch.tensor([0, *self.BINS], dtype=torch.float64).cumsum(0)
-        hz = (edges + 0.5) * (16000 / self.WINDOW)
+        hz = (edges - 0.5).clamp(min=0) * (16000 / self.WINDOW)
         # Bark of Zwicker and Terhardt (1980), in kHz.
         bark = 13 * (0.76e-3 * hz).atan() + 3.5 * (hz / 7500).square().atan()
         width, centre = bark.diff(), (bark[1:] + bark[:-1]) / 2
         bins = torch.arange(self.WINDOW // 2 + 1, dtype=torch.float64)[:, None]
-        inside = (bins > edges[:-1]) & (bins <= edges[1:])
+        inside = (bins >= edges[:-1]) & (bins < edges[1:])
         # The wide-band input filter of P.862.2, a high pass, as its power response.
         z = torch.exp(-2j * math.pi * bins / self.WINDOW)
         numerator = 2.6657628 - 5.3315255 * z + 2.6657628 * z.square()
