@@ -119,11 +119,14 @@ class Reader:
         self.rate, self.channels = self._file.samplerate, self._file.channels
         if self._file.seekable():
             self.frames = self._file.frames
-        self._stated = (
-            _wav_frames(source) if isinstance(source, Path) and source.is_file() else None
-        )
-        if self._stated == 0 and not self.frames and source.stat().st_size > 1000:  # type: ignore[union-attr]
-            raise AudioError(f"{self.name}: its header states no samples, though it is not empty")
+        if isinstance(source, Path) and source.is_file():
+            with source.open("rb") as file:
+                self._stated = _wav_frames(file)
+            empty = not self.frames and source.stat().st_size > 1000
+            if self._stated == 0 and empty:
+                raise AudioError(
+                    f"{self.name}: its header states no samples, though it is not empty"
+                )
 
     @property
     def missing_frames(self) -> int:
@@ -137,13 +140,17 @@ class Reader:
                     raise AudioError(f"{source}: the file is empty")
                 return soundfile.SoundFile(os.fsencode(source))  # any name
             source = source.open("rb")
-        start = b""
-        while len(start) < 4 and (more := source.read(4 - len(start))):
-            start += more
+        ahead = _Ahead(source)
+        start = ahead.read(4)
         if not start:
             raise AudioError(f"{self.name}: no audio came")
         if start in _PIPED:
-            return soundfile.SoundFile(_pipe(start, source))
+            if start == b"RIFF":
+                ahead.again()
+                self._stated = _wav_frames(ahead)
+                if self._stated == 0:  # a stream, whose writer could not know
+                    ahead.taken[-4:], self._stated = b"\xff" * 4, None
+            return soundfile.SoundFile(_pipe(bytes(ahead.taken), source))
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         self._spool.write(start)
         shutil.copyfileobj(source, self._spool)
@@ -184,21 +191,49 @@ class Reader:
                 resource.close()
 
 
-def _wav_frames(path: Path) -> int | None:
-    """The frames that the header of a WAV file states; None if it is none or does not know."""
-    with path.open("rb") as file:
-        riff = file.read(12)
-        if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+class _Ahead:
+    """Reads a stream's start, to be read again from `taken`."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source, self._position, self.taken = source, 0, bytearray()
+
+    def again(self) -> None:
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        end = self._position + size
+        while len(self.taken) < end and (more := self._source.read(end - len(self.taken))):
+            self.taken += more
+        data = bytes(self.taken[self._position : end])
+        self._position += len(data)
+        return data
+
+
+_MOST_BEFORE_DATA = 1 << 24
+"""bytes of a chunk before the samples, such as a picture; more is no sane file"""
+_UNKNOWN = (0x7FFFF000, 0x7FFFFFFF, 0x80000000)
+"""Sizes that programs write into the header of a WAV stream whose end they do not know."""
+
+
+def _wav_frames(file: Any) -> int | None:
+    """The frames that the header of a WAV file states; None if it is none or does not know.
+
+    file: anything with ``read``, at its start.
+    """
+    riff = file.read(12)
+    if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+        return None
+    frame = 0
+    while len(head := file.read(8)) == 8:
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            known = size < 0xFFFFFF00 and size not in _UNKNOWN
+            return size // frame if frame and known else None
+        if size > _MOST_BEFORE_DATA:
             return None
-        frame = 0
-        while len(head := file.read(8)) == 8:
-            size = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                return size // frame if frame and size < 0xFFFFFF00 else None
-            if head[:4] == b"fmt ":
-                frame = int.from_bytes(file.read(14)[12:], "little")
-                size -= 14
-            file.seek(size + size % 2, 1)
+        chunk = file.read(size + size % 2)
+        if head[:4] == b"fmt ":
+            frame = int.from_bytes(chunk[12:14], "little")
     return None
 
 
@@ -239,7 +274,7 @@ class Writer:
         self._sink, self._file, self._dtype = sink, None, "<i2"
         if raw is not None:
             self._dtype = RAW_FORMATS[raw]
-        elif format != "WAV" or stat.S_ISREG(os.fstat(sink.fileno()).st_mode):
+        elif format != "WAV" or (sink.seekable() and stat.S_ISREG(os.fstat(sink.fileno()).st_mode)):
             try:
                 # By its descriptor: libsndfile then sees a full disk as an error of its own.
                 sink.flush()

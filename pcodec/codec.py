@@ -126,8 +126,8 @@ class StreamEncoder:
         self._past.clear()
 
     def push(self, samples: Samples) -> Indices:
-        """The next samples (n,), any n."""
-        return self._push(np.asarray(samples, np.float32), last=False)
+        """The next samples (n,), any n; `clean` makes of them what can be coded."""
+        return self._push(clean(samples)[0], last=False)
 
     def finish(self) -> Indices:
         """Ends the stream; the last column is filled with silence."""
@@ -347,7 +347,7 @@ def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> lis
 
     Streams that are in step, and are given as many samples, share a batch.
     """
-    return _together(streams, [np.asarray(x, np.float32) for x in samples])
+    return _together(streams, [clean(x)[0] for x in samples])
 
 
 def decode_together(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
@@ -381,8 +381,11 @@ def encode_stream(
     serial: int = 0,
 ) -> Writer:
     """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
-    if not 0 < source_rate <= MAX_RATE:
-        raise AudioError(f"a sample rate of {source_rate} Hz: at most {MAX_RATE} can be coded")
+    if not 0 < source_rate <= MAX_RATE or source_rate % 1:
+        raise AudioError(
+            f"a sample rate of {source_rate} Hz: whole ones up to {MAX_RATE} can be coded"
+        )
+    source_rate = int(source_rate)
     resampler = Resampler(source_rate, codec.config.sample_rate)
     writer = Writer(
         out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)

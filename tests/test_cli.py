@@ -329,6 +329,12 @@ def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):
         ("encode", "--raw", "one.wav"),
         ("encode",),
         ("encode", "-r", "."),
+        ("encode", "-r", "-d", "out", "empty"),
+        ("encode", "--rate", "8000", "one.wav"),
+        ("encode", "--format", "f32le", "one.wav"),
+        ("decode", "--format", "f32le", "one.pcx"),
+        ("decode", "--raw", "--subtype", "PCM_24", "one.pcx"),
+        ("info", "--grid", "-", "one.pcx"),
         ("encode", "-d", "out", "one.wav", "./one.wav"),
         ("decode", "--start", "late", "one.pcx"),
         ("decode", "--start", "5", "--end", "1", "one.pcx"),
@@ -337,13 +343,15 @@ def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):
     ],
 )
 def test_wrong_usage_is_told_and_touches_nothing(pcodec_command, tmp_path, arguments):
-    for name in ("one.wav", "two.wav", "one.pcx"):
+    names = ["one.pcx", "one.wav", "two.wav"]
+    (tmp_path / "empty").mkdir()
+    for name in names:
         (tmp_path / name).write_text(name)
     result = pcodec_command(*arguments, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert b"Error" in result.stderr and b"Traceback" not in result.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.pcx", "one.wav", "two.wav"]
-    assert all(p.read_text() == p.name for p in tmp_path.iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", *names]
+    assert all((tmp_path / name).read_text() == name for name in names)
 
 
 def test_input_and_output_may_not_be_the_same_file(pcodec_command, tmp_path, coded):
@@ -506,3 +514,61 @@ def test_a_file_may_have_any_name(tmp_path, pcodec_command):
 def test_a_rate_that_cannot_be_read_back_is_refused():
     with pytest.raises(pcodec.AudioError, match="768000"):
         pcodec.encode(np.zeros(1000, np.float32), 1_000_000)
+
+
+@pytest.fixture
+def wav(tmp_path):
+    """One second of speech, 16 bits at 16 kHz: a header of 44 bytes, then the samples."""
+    samples, rate = soundfile.read(SPEECH, frames=16000)
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, samples, rate, "PCM_16")
+    return path.read_bytes()
+
+
+def test_a_wav_stream_that_is_cut_off_is_encoded_and_told(pcodec_command, wav):
+    result = pcodec_command("encode", "-", "-", input=wav[:20000])
+    assert result.returncode == 3
+    assert b"standard input: cut off: 6022 frames are missing" in result.stderr
+    assert pcodec_command("verify", "-", input=result.stdout).returncode == 0
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_wav_stream_may_not_know_its_size(pcodec_command, wav, size):
+    stream = wav[:40] + size.to_bytes(4, "little") + wav[44:]
+    whole = pcodec_command("encode", "-", "-", input=wav)
+    result = pcodec_command("encode", "-", "-", input=stream)
+    assert result.returncode == whole.returncode == 0, result.stderr
+    about = json.loads(pcodec_command("info", "--json", "-", input=result.stdout).stdout)
+    assert about["duration"] == 1.0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell of that kind")
+@pytest.mark.parametrize(
+    "redirected", ["- >> out.wav", "/dev/stdout | cat > out.wav", ">(cat > out.wav; sync)"]
+)
+def test_audio_goes_wherever_a_shell_sends_it(coded_file, tmp_path, redirected):
+    output = f"{sys.executable} -m pcodec decode {coded_file} {redirected}"
+    subprocess.run(["bash", "-c", output + "; wait"], cwd=tmp_path, check=True, timeout=120)
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "out.wav").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    samples, rate = soundfile.read(tmp_path / "out.wav")
+    original, _ = soundfile.read(SPEECH)
+    assert rate == 16000 and len(samples) == len(original)
+
+
+def test_a_full_disk_behind_standard_output_is_no_fault_of_the_input(pcodec_command, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    source = tmp_path / "n.flac"  # a name that many messages contain
+    source.write_bytes(SPEECH.read_bytes())
+    command = f"{sys.executable} -m pcodec encode {source} - > /dev/full"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, check=False)
+    assert result.returncode == 1 and result.stderr.count(b"\n") == 1
+    assert b"standard output" in result.stderr and b"n.flac" not in result.stderr
+
+
+def test_an_error_names_its_file_even_when_the_text_contains_the_name(pcodec_command, tmp_path):
+    (tmp_path / "pcx").write_bytes(b"not a stream of that kind at all, but some text" * 3)
+    result = pcodec_command("decode", "pcx", "out.wav", cwd=tmp_path)
+    assert result.returncode == 1 and result.stderr.startswith(b"pcodec: pcx: ")

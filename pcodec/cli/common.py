@@ -76,9 +76,7 @@ raw_options = options(
         "--format",
         "raw_format",
         type=click.Choice(["s16le", "s32le", "f32le"]),
-        default="s16le",
-        show_default=True,
-        help="Sample format with --raw.",
+        help="Sample format with --raw (default: s16le).",
     ),
 )
 
@@ -159,6 +157,8 @@ def jobs(
             found += [(p, output_dir / p.relative_to(path).with_suffix(suffix)) for p in files]
         else:
             found.append((path, output_dir / path.with_suffix(suffix).name))
+    if not found:
+        raise click.UsageError(f"nothing to do in {', '.join(map(str, paths))}")
     targets: dict[Path, Path] = {}
     for source, target in found:
         if target in targets:
@@ -277,7 +277,7 @@ def named(path: Path) -> Iterator[None]:
         yield
     except (PcodecError, OSError) as error:
         known = error.names_file if isinstance(error, PcodecError) else error.filename
-        if known or isinstance(error, BrokenPipeError) or name in str(error):
+        if known or isinstance(error, BrokenPipeError) or str(error).startswith(f"{name}: "):
             raise
         kind = type(error) if isinstance(error, PcodecError) else PcodecError
         new = kind(f"{name}: {error_line(error)}")
@@ -320,20 +320,26 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
             raise PcodecError("standard output is closed")
         if sys.stdout.isatty():
             raise click.UsageError("binary data is not written to a terminal; name an output file")
-        if fcntl is not None and fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_APPEND:
-            yield cast(BinaryIO, Appended(sys.stdout.fileno(), "wb", closefd=False))
-            return
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with named(Path("standard output")):
+            if fcntl is not None and fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_APPEND:
+                yield cast(BinaryIO, Appended(sys.stdout.fileno(), "wb", closefd=False))
+                return
+            try:
+                yield sys.stdout.buffer
+                sys.stdout.buffer.flush()
+            except OSError:
+                # Or what is still buffered would be tried again at the exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise
+        return
+    if path.exists() and not path.is_file():  # a device or a pipe, which has no other name
+        with named(path), path.open("wb") as file:
+            yield file
         return
     path = path.resolve()  # a link stays, what it leads to is replaced
     if path.exists():
         if source != STREAM and source.exists() and path.samefile(source):
             raise click.UsageError(f"{path}: input and output are the same file")
-        if not path.is_file():  # a device or a named pipe
-            with named(path), path.open("wb") as file:
-                yield file
-            return
         if not force:
             raise _exists(path)
     try:

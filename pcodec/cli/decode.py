@@ -26,7 +26,7 @@ class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
     ) -> float:
         if isinstance(value, float):
             return value
-        if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+        if not re.fullmatch(r"(\d+:){0,2}(\d+\.?\d*|\.\d+)", value):
             self.fail(f"{value!r} is not a time such as 12.5 or 1:02.5", param, ctx)
         seconds = 0.0
         for part in value.split(":"):
@@ -80,7 +80,7 @@ def decode(
     on_error: str,
     vocoder: str,
     raw: bool,
-    raw_format: str,
+    raw_format: str | None,
     model: str | None,
     device: str,
     threads: int | None,
@@ -99,6 +99,10 @@ def decode(
         end = start + duration
     if end is not None and end < start:
         raise click.UsageError("--end lies before --start")
+    if raw_format and not raw:
+        raise click.UsageError("--format is for --raw; see --subtype")
+    if raw and subtype:
+        raise click.UsageError("--subtype is for audio files; with --raw, give --format")
     is_output = (lambda p: not common.is_pcx(p)) if raw else common.is_audio
     suffix = ".raw" if raw else ".wav"
     jobs = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output, resume)
@@ -129,7 +133,7 @@ def decode(
                 kind = AUDIO_SUFFIXES.get(target.suffix.lower(), "WAV")
                 subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
                 writer = audio.Writer(
-                    out, decoding.rate, kind, subtype_, raw_format if raw else None
+                    out, decoding.rate, kind, subtype_, (raw_format or "s16le") if raw else None
                 )
                 position = 0
                 for block in read(source, decoding):

@@ -34,7 +34,7 @@ def encode(
     force: bool,
     resume: bool,
     raw: bool,
-    raw_format: str,
+    raw_format: str | None,
     rate: int | None,
     live: bool,
     block: int | None,
@@ -51,6 +51,8 @@ def encode(
     """
     if raw and rate is None:
         raise click.UsageError("--raw needs --rate")
+    if not raw and (rate or raw_format):
+        raise click.UsageError("--rate and --format are for --raw; an audio file states its own")
     jobs = common.jobs(paths, output_dir, recursive, ".pcx", common.is_audio, common.is_pcx, resume)
     chosen = models.find(model)
     device = common.set_up_torch(device, threads)
@@ -62,7 +64,7 @@ def encode(
 
     def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
         started = time.perf_counter()
-        raw_format_ = (rate or 0, raw_format) if raw else None
+        raw_format_ = (rate or 0, raw_format or "s16le") if raw else None
         with common.named(source):
             # Unbuffered, so that a live stream is passed on as it arrives.
             stream = common.unbuffered_stdin() if source == common.STREAM else source

@@ -112,6 +112,8 @@ def info(files: tuple[Path, ...], as_json: bool, grid: Path | None, force: bool)
     """Show what is in .pcx files: length, model, bit rates, damage."""
     if grid is not None and len(files) > 1:
         raise click.UsageError("--grid draws one file")
+    if grid == common.STREAM:
+        raise click.UsageError("--grid needs the name of a file: standard output has the text")
     code = 0
     for path in files:
         try:
