@@ -79,9 +79,9 @@ class Int8Linear(nn.Module):
 class Int8Block(nn.Module):
     """A `ConvNeXtBlock` whose dense layers multiply bytes.
 
-    The bytes' ranges follow from the weights alone, so that nothing has to be measured: what
-    is normalised has unit variance, and a hidden unit that of its weights' square sum, were
-    the channels independent. Eight deviations hold what speech does (about seven at most).
+    The bytes' ranges follow from the weights alone, so that nothing has to be measured. Of n
+    normalised channels none exceeds the square root of n. A hidden unit would have its
+    weights' norm as standard deviation, were those independent; speech has up to eight of it.
     """
 
     DEVIATIONS = 8.0
@@ -97,7 +97,8 @@ class Int8Block(nn.Module):
         # The normalisation's own weights go into the product; in their place stands the step
         # of the bytes, and what makes cutting off a rounding.
         expand, norm, scale = block.expand, block.norm, block.scale[:, None]
-        normal = Bytes(-self.DEVIATIONS, self.DEVIATIONS)
+        most = len(norm.weight) ** 0.5
+        normal = Bytes(-most, most)
         self.shape = norm.normalized_shape
         self.steps = torch.full_like(norm.weight, 1 / normal.step)
         self.middle = torch.full_like(norm.bias, normal.zero + 0.5)

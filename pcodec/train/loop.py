@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,23 +30,37 @@ def discriminator_file(stage: str) -> str:
 
 
 class Average:
-    """Exponential moving average of a module's tensors."""
+    """What a stage ships: an exponential moving average of a module's tensors.
 
-    def __init__(self, module: torch.nn.Module, decay: float) -> None:
-        self.decay = decay
+    Or, with a share below 1, a mean of that and of the tensors as they were at the start.
+    """
+
+    def __init__(self, module: torch.nn.Module, decay: float, share: float = 1.0) -> None:
+        self.decay, self.share = decay, share
         self.live = [t for t in module.state_dict().values() if t.is_floating_point()]
+        self.start = [t.clone() for t in self.live]
         self.mean = [t.clone() for t in self.live]
 
     def update(self, step: int) -> None:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.mean, self.live, weight)
 
-    def swap(self) -> None:
-        """Exchanges the live tensors for the averaged ones; call again to undo."""
-        for live, mean in zip(self.live, self.mean, strict=True):
-            kept = live.clone()
-            live.copy_(mean)
-            mean.copy_(kept)
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        return {"start": self.start, "mean": self.mean}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        torch._foreach_copy_(self.start, state["start"])
+        torch._foreach_copy_(self.mean, state["mean"])
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Puts it in the place of the live tensors, for a while."""
+        kept = [t.clone() for t in self.live]
+        torch._foreach_copy_(self.live, torch._foreach_lerp(self.start, self.mean, self.share))
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(self.live, kept)
 
 
 def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) -> list[Tensor]:
@@ -67,31 +83,27 @@ def run(
     settings, networks = stage.settings, stage.networks
     state_file = out / "state" / f"{stage.name}.pt"
     state_file.parent.mkdir(parents=True, exist_ok=True)
-    average = Average(stage.trained, settings.ema)
+    average = Average(stage.trained, settings.ema, settings.share)
     step, seconds = 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         step, seconds = state["step"], state["seconds"]
         stage.load_state(state["stage"])
-        for mean, kept in zip(average.mean, state["average"], strict=True):
-            mean.copy_(kept)
+        average.load_state_dict(state["average"])
 
     def save() -> None:
-        state = {"step": step, "seconds": seconds, "stage": stage.state(), "average": average.mean}
+        state = {"step": step, "seconds": seconds}
+        state |= {"stage": stage.state(), "average": average.state_dict()}
         torch.save(state, state_file.with_suffix(".part"))
         state_file.with_suffix(".part").replace(state_file)
-        average.swap()
-        networks.save(out, stage.parts)
-        average.swap()
+        with average.applied():
+            networks.save(out, stage.parts)
         if stage.game is not None:
             stage.game.save(out / discriminator_file(stage.name))
 
     def evaluate() -> Logs:
-        average.swap()
-        with torch.no_grad():
-            scores = stage.evaluate(clips)
-        average.swap()
-        return scores
+        with average.applied(), torch.no_grad():
+            return stage.evaluate(clips)
 
     writer = SummaryWriter(str(out / "logs" / stage.name))
     record = (out / f"{stage.name}.jsonl").open("a")

@@ -63,6 +63,8 @@ class Settings:
     """steps"""
     seed: int = 0
     ema: float = 0.999
+    share: float = 1.0
+    """of the trained weights in what is shipped; the rest is what the stage began with"""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """weights of the losses, by name"""
 
