@@ -92,8 +92,8 @@ def run(
         average.load_state_dict(state["average"])
 
     def save() -> None:
-        state = {"step": step, "seconds": seconds}
-        state |= {"stage": stage.state(), "average": average.state_dict()}
+        state = {"step": step, "seconds": seconds, "stage": stage.state()}
+        state["average"] = average.state_dict()
         torch.save(state, state_file.with_suffix(".part"))
         state_file.with_suffix(".part").replace(state_file)
         with average.applied():
