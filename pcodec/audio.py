@@ -122,8 +122,7 @@ class Reader:
         if isinstance(source, Path) and source.is_file():
             with source.open("rb") as file:
                 self._stated = _wav_frames(file)
-            empty = not self.frames and source.stat().st_size > 1000
-            if self._stated == 0 and empty:
+            if self._stated == 0 and not self.frames and source.stat().st_size > 1000:
                 raise AudioError(
                     f"{self.name}: its header states no samples, though it is not empty"
                 )
@@ -178,9 +177,7 @@ class Reader:
     def _read_raw(self, frames: int) -> NDArray[np.float32]:
         assert self._raw is not None
         dtype = np.dtype(RAW_FORMATS[self.format])
-        wanted, data = frames * dtype.itemsize, b""
-        while len(data) < wanted and (more := self._raw.read(wanted - len(data))):
-            data += more
+        data = _read_whole(self._raw, frames * dtype.itemsize)
         values = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
         scale = 1.0 if dtype.kind == "f" else float(1 << (8 * dtype.itemsize - 1))
         return (values[:, None] / scale).astype(np.float32)
@@ -189,6 +186,14 @@ class Reader:
         for resource in (self._file, self._raw, self._spool):
             if resource is not None:
                 resource.close()
+
+
+def _read_whole(source: BinaryIO, size: int) -> bytes:
+    """So many bytes of a source that may give fewer at once; less only at its end."""
+    data = b""
+    while len(data) < size and (more := source.read(size - len(data))):
+        data += more
+    return data
 
 
 class _Ahead:
@@ -202,8 +207,7 @@ class _Ahead:
 
     def read(self, size: int) -> bytes:
         end = self._position + size
-        while len(self.taken) < end and (more := self._source.read(end - len(self.taken))):
-            self.taken += more
+        self.taken += _read_whole(self._source, end - len(self.taken))
         data = bytes(self.taken[self._position : end])
         self._position += len(data)
         return data

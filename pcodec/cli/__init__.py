@@ -68,13 +68,17 @@ def main() -> None:
         click.echo("pcodec: interrupted", err=True)
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left. Nothing more can be said there, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         code = EXIT_ERROR
     except (PcodecError, OSError) as error:
         click.echo(f"pcodec: {error_line(error)}", err=True)
         code = EXIT_ERROR
     sys.exit(code)
+
+
+def discard_output() -> None:
+    """Nothing more can be said on standard output, not even what is buffered till the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(*_: object) -> None:

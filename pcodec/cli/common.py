@@ -19,7 +19,7 @@ import click
 from tqdm import tqdm
 
 from pcodec.audio_formats import AUDIO_SUFFIXES
-from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line
+from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, discard_output, error_line
 from pcodec.errors import PcodecError
 
 try:
@@ -328,8 +328,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
                 yield sys.stdout.buffer
                 sys.stdout.buffer.flush()
             except OSError:
-                # Or what is still buffered would be tried again at the exit.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                discard_output()
                 raise
         return
     if path.exists() and not path.is_file():  # a device or a pipe, which has no other name

@@ -6,6 +6,7 @@ does little more than multiply. Both take less of fewer bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -136,11 +137,14 @@ def pack(networks: nn.Module) -> None:
     bfloat16 where it does, as in training. All that is between stays float32.
     """
     dtype = torch.bfloat16 if processor_has("avx512_bf16") else torch.float32
+    if processor_has("avx512_vnni"):
+        _replace(networks, ConvNeXtBlock, Int8Block)
+    _replace(networks, nn.Linear, lambda layer: PackedLinear(layer, dtype))
+
+
+def _replace(networks: nn.Module, kind: type, make: Callable[[Any], nn.Module]) -> None:
+    """Puts what `make` makes of them in the place of all modules of a kind."""
     for module in list(networks.modules()):
         for name, layer in list(module.named_children()):
-            if isinstance(layer, ConvNeXtBlock) and processor_has("avx512_vnni"):
-                setattr(module, name, Int8Block(layer))
-    for module in list(networks.modules()):
-        for name, layer in list(module.named_children()):
-            if isinstance(layer, nn.Linear):
-                setattr(module, name, PackedLinear(layer, dtype))
+            if isinstance(layer, kind):
+                setattr(module, name, make(layer))
