@@ -47,7 +47,7 @@ class Pitch(NamedTuple):
     def features(self) -> Tensor:
         """(B, frames, 3): voicing, and the pitch in octaves."""
         voiced = self.voiced.float()
-        octaves = voiced * (self.frequency / 150).log2()
+        octaves = voiced * (self.frequency.double() / 150).log2().float()
         return torch.stack([voiced, octaves, octaves.square()], -1)
 
 
@@ -107,11 +107,12 @@ class Excitation(nn.Module):
         scores = logits[..., 1:]
         best = scores.argmax(-1, keepdim=True)
         near = (best + torch.arange(-2, 3, device=best.device)).clamp(0, self.BINS - 1)
-        shares = scores.gather(-1, near).softmax(-1)
+        # In double precision: the last bit of a float32 exponential depends on the chunk.
+        shares = scores.gather(-1, near).double().softmax(-1)
         octaves = ((near + 0.5) * shares).sum(-1) / self.BINS_AN_OCTAVE
         frequency = self.LOW * octaves.exp2()
         # Cycles from frame to frame; how many since the onset is a difference of sums.
-        advance = frequency.double() * (self.hop / self.sample_rate)
+        advance = frequency * (self.hop / self.sample_rate)
         cycles = before[:, :1] + advance.cumsum(1)
         was = torch.cat([before[:, 1:2] > 0, voiced[:, :-1]], 1)
         onset = voiced & ~was
@@ -125,7 +126,7 @@ class Excitation(nn.Module):
                 [cycles[:, -1], voiced[:, -1].double(), frame[:, -1].double() + 1], 1
             )
         phase = (2 * math.pi * cycles).float()
-        return Pitch(frequency, phase, torch.zeros_like(phase), voiced, frame)
+        return Pitch(frequency.float(), phase, torch.zeros_like(phase), voiced, frame)
 
     def forward(self, pitch: Pitch) -> tuple[Tensor, Tensor]:
         """Phasors (B, frames, bins, 2) of the excitation, and its log-level (B, frames, bins).

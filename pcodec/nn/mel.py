@@ -113,18 +113,18 @@ class InverseSTFT(nn.Module):
         # One more row, of squared windows: their sum is what the frames were scaled by.
         weights = self.window.square().expand(1, frames, self.n_fft)
         pieces = torch.cat([pieces, weights], 0).view(batch + 1, frames, slices, self.hop)
-        total = pieces.new_zeros(batch + 1, frames + slices - 1, self.hop)
-        for i in range(slices):
-            total = total + F.pad(pieces[:, :, i], (0, 0, i, slices - 1 - i))
-        before = None if past is None else past.get(self)
-        if before is not None:  # (B, 2, ...), so that streams can share a batch
-            before = torch.cat([before[:, 0], before[:1, 1]])
+        memory = None if past is None else past.get(self)
+        if memory is None:
+            before = pieces.new_zeros(batch + 1, slices - 1, self.hop)
+        else:  # (B, 2, ...), so that streams can share a batch
+            before = torch.cat([memory[:, 0], memory[:1, 1]])
         # A stream's memory is the sum of the frames' tails, or, until more than the first
         # overhang is known, of whole frames.
-        held = 0 if before is None else before.shape[1] - (slices - 1)
-        if before is not None:
-            total = F.pad(total, (0, 0, held, 0)) + F.pad(before, (0, 0, 0, frames))
-        starting = before is None or held > 0
+        held = before.shape[1] - (slices - 1)
+        total = F.pad(before, (0, 0, 0, frames))
+        for i in reversed(range(slices)):  # earlier frames first, as chunk by chunk
+            total[:, held + i : held + i + frames] += pieces[:, :, i]
+        starting = memory is None or held > 0
         ready = held + frames
         if past is not None and not last:
             if starting and ready * self.hop <= self.overhang:

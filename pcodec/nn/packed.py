@@ -88,13 +88,11 @@ class Int8Block(nn.Module):
     DEVIATIONS = 8.0
     GELU_LOW = -0.18
     """just below its minimum"""
-    FEW = 16
-    """frames up to which the overhead of an operation costs more than its memory"""
 
     def __init__(self, block: ConvNeXtBlock) -> None:
         super().__init__()
         self.kernel = block.kernel
-        self.depthwise, self.bias = block.depthwise.detach()[:, None], block.bias.detach()
+        self.depthwise, self.bias = block.depthwise.detach().unbind(0), block.bias.detach()
         # The normalisation's own weights go into the product; in their place stands the step
         # of the bytes, and what makes cutting off a rounding.
         expand, norm, scale = block.expand, block.norm, block.scale[:, None]
@@ -117,13 +115,10 @@ class Int8Block(nn.Module):
         if not frames:
             return x
         padded = with_past(self, x, self.kernel - 1, past, last)
-        if x.shape[0] * frames <= self.FEW:
-            shifted = padded.unfold(1, frames, 1).transpose(2, 3)  # (B, kernel, T, channels)
-            y = (shifted * self.depthwise).sum(1) + self.bias
-        else:
-            y = torch.addcmul(self.bias, padded[:, :frames], self.depthwise[0])
-            for i in range(1, self.kernel):
-                y.addcmul_(padded[:, i : i + frames], self.depthwise[i])
+        shifted = padded.unfold(1, frames, 1).transpose(2, 3).unbind(1)  # kernel x (B, T, channels)
+        y = torch.addcmul(self.bias, shifted[0], self.depthwise[0])
+        for part, weight in zip(shifted[1:], self.depthwise[1:], strict=True):
+            y.addcmul_(part, weight)
         y = torch.layer_norm(y, self.shape, self.steps, self.middle).clamp_(0, 255)
         y = self.contract(self.expand(y.to(torch.uint8)))
         return y.add_(x)
