@@ -39,10 +39,12 @@ class Consistency(nn.Module):
     """One step of Griffin & Lim (1984), with no look-ahead: phases that agree with each other.
 
     Frames come in columns. A frame's samples are overlapped and added with those of the
-    frames before it, and of those after it that come with the same column; the phases of
-    what that gives are the result.
+    frames before it, and of those after it that come with the same column; from the phases
+    that it had to those of what that gives, and as far again (Perraudin et al. 2013).
     """
 
+    BEYOND = 0.6
+    """how far beyond the step's own result it goes, in steps"""
     window: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
@@ -91,6 +93,8 @@ class Consistency(nn.Module):
         again = torch.fft.rfft(total / weight.clamp(min=1e-3) * self.window)
         parts = torch.view_as_real(again)
         parts = parts * (parts.square().sum(-1, keepdim=True) + 1e-14).rsqrt()
+        parts = torch.lerp(phasor[:, overlap:], parts, 1 + self.BEYOND)
+        parts = parts * parts.square().sum(-1, keepdim=True).rsqrt()
         return Spectrum(log_amplitude[:, overlap:], parts, frame[None, overlap:])
 
 
