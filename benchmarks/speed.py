@@ -68,8 +68,7 @@ def main() -> None:
         pieces = [x[:, i : i + step] for i in range(0, x.shape[1], step)]
         mels = [e.mel(piece) for piece in pieces]
         latents = [e.encoder(m) for m in mels]
-        indices = [e.quantizer.nearest(part) for y in latents for part in y[0].split(16)]
-        tokens = torch.cat(indices).numpy().astype(np.uint16)
+        tokens = np.concatenate([e.quantizer.search(y[0]) for y in latents]).astype(np.uint16)
         packed = pack(tokens, 10)
         looked = d.quantizer.lookup(torch.from_numpy(tokens.astype(np.int64)))[None]
         parts = looked.split(CHUNK_COLUMNS, 1)
@@ -80,10 +79,7 @@ def main() -> None:
             ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
             ("encode: mel", lambda: [e.mel(piece) for piece in pieces]),
             ("encode: encoder", lambda: [e.encoder(m) for m in mels]),
-            (
-                "encode: codebook search",
-                lambda: [e.quantizer.nearest(p) for y in latents for p in y[0].split(16)],
-            ),
+            ("encode: codebook search", lambda: [e.quantizer.search(y[0]) for y in latents]),
             ("encode: pack", lambda: pack(tokens, 10)),
             ("decode: unpack", lambda: unpack(packed, 24, 10)),
             ("decode: decoder", lambda: [d.decoder(part) for part in parts]),

@@ -167,10 +167,8 @@ class StreamEncoder:
         _part(past, [stream._past for stream in streams])
         if not whole:
             return [np.zeros((0, config.rows), np.uint16)] * len(streams)
-        # A few columns at a time: their distances to 1024 entries stay in the cache.
-        columns = latents.flatten(0, 1).split(16)
-        indices = torch.cat([networks.quantizer.nearest(part) for part in columns])
-        return list(indices.unflatten(0, (len(streams), -1)).cpu().numpy().astype(np.uint16))
+        indices = networks.quantizer.search(latents.flatten(0, 1)).astype(np.uint16)
+        return list(indices.reshape(len(streams), -1, config.rows))
 
 
 class StreamDecoder:

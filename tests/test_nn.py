@@ -113,6 +113,7 @@ def test_the_quantizer_finds_the_nearest_entry_and_passes_the_gradient():
     codes = quantizer(latents)
     distances = torch.cdist(latents.detach(), quantizer.codebook)
     assert torch.equal(codes.indices, distances.argmin(-1))
+    assert np.array_equal(quantizer.search(latents.detach()), codes.indices)
     torch.testing.assert_close(codes.latents, quantizer.lookup(codes.indices))
     codes.latents.sum().backward()
     assert torch.equal(latents.grad, torch.ones_like(latents))

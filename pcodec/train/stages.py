@@ -70,15 +70,18 @@ class Settings:
 
 
 class Game:
-    """A discriminator with its optimiser."""
+    """A discriminator with its optimiser; rate: its learning rate, relative to the stage's."""
 
     def __init__(
-        self, discriminator: nn.Module, learning_rate: float, device: torch.device
+        self,
+        discriminator: nn.Module,
+        learning_rate: float,
+        device: torch.device,
+        rate: float = 1.0,
     ) -> None:
         self.discriminator, self.device = discriminator.to(device), device
-        self.optimizer = torch.optim.AdamW(
-            discriminator.parameters(), learning_rate, (0.8, 0.99), fused=True
-        )
+        group = {"params": list(discriminator.parameters()), "rate": rate}
+        self.optimizer = torch.optim.AdamW([group], rate * learning_rate, (0.8, 0.99), fused=True)
 
     def _judge(self, x: Tensor) -> list[Judgement]:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -287,7 +290,9 @@ class Adversarial(VqVae):
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
-        self.opponent = self.game = Game(MelDiscriminator(), settings.learning_rate, self.device)
+        # Four times the rate (Heusel et al. 2017): else the discriminator stays at chance.
+        opponent = Game(MelDiscriminator(), settings.learning_rate, self.device, rate=4.0)
+        self.opponent = self.game = opponent
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         losses = super().losses(samples)
