@@ -8,7 +8,10 @@ from conftest import SPEECH
 
 from pcodec import AudioError
 from pcodec.cli.train import STAGES
+from pcodec.config import CodecConfig
+from pcodec.errors import PcodecError
 from pcodec.eval import metrics
+from pcodec.nn.weights import Networks
 from pcodec.train import stages
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.losses import DisturbanceLoss, limit_gradient
@@ -155,6 +158,12 @@ def test_the_disturbance_of_what_cannot_be_heard_is_nothing(speech):
     masked = target * (1 + 1e-4 * noise)
     assert float(loss(masked, target)) == pytest.approx(float(loss(target, target)), rel=0.01)
     assert torch.isfinite(loss(target, torch.zeros_like(target)))
+
+
+def test_the_disturbance_is_refused_at_rates_that_pesq_does_not_know():
+    networks = Networks(CodecConfig(sample_rate=24000))
+    with pytest.raises(PcodecError, match="24000"):
+        stages.Vocoder(networks, stages.Settings(steps=1, options={"disturbance": 1.0}))
 
 
 def test_what_is_added_disturbs_more_than_what_is_missing(speech):

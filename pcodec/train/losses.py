@@ -96,8 +96,8 @@ class DisturbanceLoss(nn.Module):
     crop does not need.
     """
 
-    WINDOW = 512
-    """samples at 16 kHz"""
+    RATE, WINDOW = 16000, 512
+    """Hz; samples. P.862.2 is defined for no other rate."""
     # Bins of 31 Hz in each critical band, from 0 Hz.
     BINS: ClassVar = [1] * 8 + [2] + [1] * 5 + [2, 1, 1] + [2] * 8 + [3] * 4
     BINS += [4, 3, 4, 5, 4, 5, 6, 6, 7, 8, 9, 9, 12, 12, 15, 16, 18, 21, 25, 20]
@@ -114,7 +114,7 @@ class DisturbanceLoss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         edges = torch.tensor([0, *self.BINS], dtype=torch.float64).cumsum(0)
-        hz = (edges - 0.5).clamp(min=0) * (16000 / self.WINDOW)
+        hz = (edges - 0.5).clamp(min=0) * (self.RATE / self.WINDOW)
         # Bark of Zwicker and Terhardt (1980), in kHz.
         bark = 13 * (0.76e-3 * hz).atan() + 3.5 * (hz / 7500).square().atan()
         width, centre = bark.diff(), (bark[1:] + bark[:-1]) / 2

@@ -330,6 +330,8 @@ class Waveform(Stage):
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.free_waveform_loss = MultiResolutionMelLoss(rate, shortest=512).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
+        if settings.options.get("disturbance") and rate != self.disturbance.RATE:
+            raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
         if settings.options.get("adversarial"):
             self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
 
