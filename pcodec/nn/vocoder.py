@@ -94,7 +94,7 @@ class Consistency(nn.Module):
         parts = torch.view_as_real(again)
         parts = parts * (parts.square().sum(-1, keepdim=True) + 1e-14).rsqrt()
         parts = torch.lerp(phasor[:, overlap:], parts, 1 + self.BEYOND)
-        parts = parts * parts.square().sum(-1, keepdim=True).rsqrt()
+        parts = parts * (parts.square().sum(-1, keepdim=True) + 1e-14).rsqrt()
         return Spectrum(log_amplitude[:, overlap:], parts, frame[None, overlap:])
 
 
