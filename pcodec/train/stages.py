@@ -184,15 +184,15 @@ class Stage:
         extra = self.complete(losses)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
-        norms = [
-            nn.utils.clip_grad_norm_(module.parameters(), self.max_norm)
-            for module in self.trained.values()
-        ]
+        norms = {
+            f"norm_{name}": float(nn.utils.clip_grad_norm_(parameters, self.max_norm))
+            for name, module in self.trained.items()
+            if (parameters := list(module.parameters()))
+        }
         self.optimizer.step()
         logs = {k: float(v.detach()) for k, v in losses.items() if not k.startswith("_")}
         self.after(losses)
-        norm = {f"norm_{k}": float(v) for k, v in zip(self.trained, norms, strict=True)}
-        return {**logs, **extra, **norm}
+        return {**logs, **extra, **norms}
 
     def complete(self, losses: dict[str, Tensor]) -> Logs:
         """Adds to the total what is not compiled: the adversarial terms."""
