@@ -19,6 +19,11 @@ from pcodec.nn.patch_vqvae import MEAN, SPREAD
 from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
 
 
+def unit(phasors: Tensor, floor: float = 1e-14) -> Tensor:
+    """Phasors (..., 2) brought to length 1, but where their squared length is near `floor`."""
+    return phasors * (phasors.square().sum(-1, keepdim=True) + floor).rsqrt()
+
+
 class Spectrum(NamedTuple):
     """A predicted spectrum in polar form."""
 
@@ -39,8 +44,8 @@ class Consistency(nn.Module):
     """One step of Griffin & Lim (1984), with no look-ahead: phases that agree with each other.
 
     Frames come in columns. A frame's samples are overlapped and added with those of the
-    frames before it, and of those after it that come with the same column; from the phases
-    that it had to those of what that gives, and as far again (Perraudin et al. 2013).
+    frames before it, and of those after it that come with the same column. The result goes
+    from the phases that it had to those of what that gives, and beyond (Perraudin et al. 2013).
     """
 
     BEYOND = 0.6
@@ -91,11 +96,9 @@ class Consistency(nn.Module):
                 total[:, :-i, cut:] += own[:, i:, :-cut] * with_it
                 weight[:-i, cut:] += weights[:-cut] * with_it
         again = torch.fft.rfft(total / weight.clamp(min=1e-3) * self.window)
-        parts = torch.view_as_real(again)
-        parts = parts * (parts.square().sum(-1, keepdim=True) + 1e-14).rsqrt()
-        parts = torch.lerp(phasor[:, overlap:], parts, 1 + self.BEYOND)
-        parts = parts * (parts.square().sum(-1, keepdim=True) + 1e-14).rsqrt()
-        return Spectrum(log_amplitude[:, overlap:], parts, frame[None, overlap:])
+        agreed = unit(torch.view_as_real(again))
+        beyond = unit(torch.lerp(phasor[:, overlap:], agreed, 1 + self.BEYOND))
+        return Spectrum(log_amplitude[:, overlap:], beyond, frame[None, overlap:])
 
 
 class SpectralVocoder(nn.Module):
@@ -155,9 +158,8 @@ class SpectralVocoder(nn.Module):
         real = real + a * source[..., 0] - b * source[..., 1]
         imaginary = imaginary + a * source[..., 1] + b * source[..., 0]
         phasor = torch.stack([real, imaginary], -1)
-        # The added 0.01 bounds the gradient where a phasor passes near zero.
-        phasor = phasor * (phasor.square().sum(-1, keepdim=True) + 1e-2).rsqrt()
-        return Spectrum(log_amplitude, phasor, pitch.frame)
+        # The floor bounds the gradient where a phasor passes near zero.
+        return Spectrum(log_amplitude, unit(phasor, 1e-2), pitch.frame)
 
     def synthesize(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Tensor:
         """Spectrum -> samples (B, n)."""

@@ -80,8 +80,8 @@ class Game:
         rate: float = 1.0,
     ) -> None:
         self.discriminator, self.device = discriminator.to(device), device
-        group = {"params": list(discriminator.parameters()), "rate": rate}
-        self.optimizer = torch.optim.AdamW([group], rate * learning_rate, (0.8, 0.99), fused=True)
+        group = {"params": discriminator.parameters(), "rate": rate}
+        self.optimizer = torch.optim.AdamW([group], learning_rate, (0.8, 0.99), fused=True)
 
     def _judge(self, x: Tensor) -> list[Judgement]:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -147,11 +147,15 @@ class Stage:
         self.game: Game | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
-        groups = [
-            {"params": list(module.parameters()), "rate": self.rates.get(name, 1.0)}
+        self.parameters = {
+            name: parameters
             for name, module in self.trained.items()
+            if (parameters := list(module.parameters()))
+        }
+        groups = [
+            {"params": parameters, "rate": self.rates.get(name, 1.0)}
+            for name, parameters in self.parameters.items()
         ]
-        groups = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.AdamW(
             groups, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
         )
@@ -186,8 +190,7 @@ class Stage:
         losses["total"].backward()
         norms = {
             f"norm_{name}": float(nn.utils.clip_grad_norm_(parameters, self.max_norm))
-            for name, module in self.trained.items()
-            if (parameters := list(module.parameters()))
+            for name, parameters in self.parameters.items()
         }
         self.optimizer.step()
         logs = {k: float(v.detach()) for k, v in losses.items() if not k.startswith("_")}
@@ -290,7 +293,7 @@ class Adversarial(VqVae):
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
-        # Four times the rate (Heusel et al. 2017): else the discriminator stays at chance.
+        # The discriminator learns faster than the generator (Heusel et al. 2017).
         opponent = Game(MelDiscriminator(), settings.learning_rate, self.device, rate=4.0)
         self.opponent = self.game = opponent
 
