@@ -6,12 +6,13 @@ Offline is a stream of one push: there is no other implementation.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from pcodec import models
@@ -26,8 +27,16 @@ from pcodec.nn.streaming import Past
 from pcodec.nn.vocoder import SpectralVocoder
 from pcodec.nn.weights import Networks, bitstream_id
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 CHUNK_COLUMNS = 128
 """Columns that go through the networks at once: enough for speed, little memory."""
+
+# What a stream remembers beside what its networks do.
+FRAMES = "mel frames that are no whole column yet"
+LATENTS, LOST = "latents of the last columns", "whether these were lost"
+LEVEL = "what is to be added to frames that the decoder looks ahead of"
 
 
 class Codec:
@@ -107,23 +116,62 @@ class Codec:
         return c.column_samples + window_overhang + ahead * c.hop + synthesis_overhang
 
 
-class StreamEncoder:
-    """Samples at the codec's rate -> indices (columns, rows), as soon as they are known."""
+class _Memory:
+    """What streams that took their last step together remember, as one batch."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec, self._networks = codec, codec.encoder_networks
-        self._past: Past = {}
-        self._most = CHUNK_COLUMNS * codec.config.column_samples
-        self._taken = 0
-        # Frames that are no whole column yet.
-        shape = (1, 0, codec.config.mel_bands)
-        self._mel_frames = torch.zeros(shape, dtype=torch.float64, device=codec.device)
+    def __init__(self, past: Past) -> None:
+        self.past = past
 
-    def __enter__(self) -> StreamEncoder:
+    @cached_property
+    def shapes(self) -> tuple[Any, ...]:
+        """Only streams that remember as much can take a step together."""
+        return tuple((key, memory.shape[1:]) for key, memory in self.past.items())
+
+
+class _Stream:
+    """A place in a memory. Offline use is a stream of one push."""
+
+    def __init__(self, past: Past) -> None:
+        self._memory, self._place = _Memory(past), 0
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._past.clear()
+        self._memory = _Memory({})
+
+
+def _join(streams: Sequence[_Stream]) -> Past:
+    """The memory of streams as one batch, theirs to change: they still share it, or a copy."""
+    memory = streams[0]._memory
+    if not memory.past:
+        raise ValueError("the stream has ended")
+    places = [stream._place for stream in streams if stream._memory is memory]
+    batch = len(next(iter(memory.past.values())))
+    if places == list(range(batch)) and batch == len(streams):
+        return memory.past
+    return {
+        key: torch.cat([s._memory.past[key][s._place : s._place + 1] for s in streams])
+        for key in memory.past
+    }
+
+
+def _share(streams: Sequence[_Stream], past: Past) -> None:
+    """Gives streams their places in what they now remember."""
+    memory = _Memory(past)
+    for place, stream in enumerate(streams):
+        stream._memory, stream._place = memory, place
+
+
+class StreamEncoder(_Stream):
+    """Samples at the codec's rate -> indices (columns, rows), as soon as they are known."""
+
+    def __init__(self, codec: Codec) -> None:
+        shape = (1, 0, codec.config.mel_bands)
+        super().__init__({FRAMES: torch.zeros(shape, dtype=torch.float64, device=codec.device)})
+        self._codec, self._networks = codec, codec.encoder_networks
+        self._most = CHUNK_COLUMNS * codec.config.column_samples
+        self._taken = 0
 
     def push(self, samples: Samples) -> Indices:
         """The next samples (n,), any n; `clean` makes of them what can be coded."""
@@ -131,8 +179,9 @@ class StreamEncoder:
 
     def finish(self) -> Indices:
         """Ends the stream; the last column is filled with silence."""
-        missing = -self._taken % self._codec.config.column_samples
-        return self._push(np.zeros(missing, np.float32), last=True)
+        with self:
+            missing = -self._taken % self._codec.config.column_samples
+            return self._push(np.zeros(missing, np.float32), last=True)
 
     def _push(self, samples: Samples, last: bool) -> Indices:
         config = self._codec.config
@@ -145,7 +194,7 @@ class StreamEncoder:
 
     def _key(self, samples: Samples) -> Any:
         """Streams of the same key can take a step together."""
-        return id(self._codec), len(samples), self._mel_frames.shape, _shapes(self._past)
+        return id(self._codec), len(samples), self._memory.shapes
 
     @staticmethod
     @torch.inference_mode()
@@ -154,24 +203,23 @@ class StreamEncoder:
     ) -> list[Indices]:
         """The columns that samples (n,) of each stream complete."""
         codec, networks = streams[0]._codec, streams[0]._networks
-        config, past = codec.config, _join([stream._past for stream in streams])
+        config, past = codec.config, _join(streams)
         x = torch.from_numpy(np.stack(samples)).to(codec.device).double()
-        frames = networks.mel(x, past, last)
-        frames = torch.cat([torch.cat([stream._mel_frames for stream in streams]), frames], 1)
+        frames = torch.cat([past[FRAMES], networks.mel(x, past, last)], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
         if whole:
             latents = networks.encoder(frames[:, :whole], past, last)
-        for stream, rest in zip(streams, frames[:, whole:].split(1), strict=True):
-            stream._mel_frames = rest
+        past[FRAMES] = frames[:, whole:]
+        _share(streams, past)
+        for stream in streams:
             stream._taken += len(samples[0])
-        _part(past, [stream._past for stream in streams])
         if not whole:
             return [np.zeros((0, config.rows), np.uint16)] * len(streams)
         indices = networks.quantizer.search(latents.flatten(0, 1)).astype(np.uint16)
         return list(indices.reshape(len(streams), -1, config.rows))
 
 
-class StreamDecoder:
+class StreamDecoder(_Stream):
     """Indices (columns, rows) -> samples at the codec's rate, as soon as they are known.
 
     Lost columns are concealed: the model's masked network, if it has one, foresees them
@@ -185,23 +233,17 @@ class StreamDecoder:
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
         self._codec, self._networks = codec, codec.decoder_networks
-        self._past: Past = {}
+        config, device = codec.config, codec.device
+        past: Past = {
+            LATENTS: torch.zeros(1, 0, config.rows, config.latent_dim, device=device),
+            LOST: torch.zeros(1, 0, dtype=torch.bool, device=device),
+            LEVEL: torch.zeros(1, 0, device=device),
+        }
         vocoder = getattr(self._networks, codec.vocoder)
         if isinstance(vocoder, SpectralVocoder):
-            vocoder.excitation.start(self._past, column * codec.config.patch_frames)
-        config = codec.config
-        # Latents of the last columns, and whether they were lost.
-        self._history = torch.zeros(1, 0, config.rows, config.latent_dim, device=codec.device)
-        self._lost = torch.zeros(1, 0, dtype=torch.bool, device=codec.device)
+            vocoder.excitation.start(past, column * config.patch_frames)
+        super().__init__(past)
         self._lost_frames = 0
-        # What is still to be added to frames that the decoder looks ahead of.
-        self._level = torch.zeros(0)
-
-    def __enter__(self) -> StreamDecoder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._past.clear()
 
     def push(self, columns: Indices) -> Samples:
         """The next columns; ValueError if an index is not in the codebook."""
@@ -225,7 +267,7 @@ class StreamDecoder:
 
     def _key(self, columns: Indices) -> Any:
         """Streams of the same key can take a step together."""
-        return id(self._codec), len(columns), len(self._level), _shapes(self._past)
+        return id(self._codec), len(columns), self._memory.shapes
 
     @staticmethod
     @torch.inference_mode()
@@ -234,13 +276,15 @@ class StreamDecoder:
         codec = streams[0]._codec
         indices = torch.from_numpy(np.stack(columns).astype(np.int64)).to(codec.device)
         latents = streams[0]._networks.quantizer.lookup(indices)
-        for stream, own in zip(streams, latents.split(1), strict=True):
-            if stream._lost_frames and own.shape[1]:
-                stream._look_back(own[:, :1])
-                stream._lost_frames = 0
-            stream._remember(own, lost=False)
-        level = torch.zeros(len(streams), latents.shape[1] * codec.config.patch_frames)
-        return StreamDecoder._decode(streams, latents, level, last=False)
+        if latents.shape[1]:
+            for stream, own in zip(streams, latents.split(1), strict=True):
+                if stream._lost_frames:
+                    stream._look_back(own[:, :1])
+                    stream._lost_frames = 0
+        past = _join(streams)
+        _remember(past, latents, lost=False)
+        level = latents.new_zeros(len(streams), latents.shape[1] * codec.config.patch_frames)
+        return StreamDecoder._decode(streams, past, latents, level, last=False)
 
     def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
         """A packet of packed columns, or None for a lost one that held so many columns.
@@ -252,6 +296,7 @@ class StreamDecoder:
         config = self._codec.config
         return self.push(unpack(payload, config.rows, config.bits))
 
+    @torch.inference_mode()
     def conceal(self, columns: int, silence: bool = False) -> Samples:
         """Stands in for so many lost columns."""
         config = self._codec.config
@@ -259,21 +304,19 @@ class StreamDecoder:
         while columns > 0:
             count = min(columns, CHUNK_COLUMNS)
             columns -= count
-            frames = torch.arange(
-                self._lost_frames, self._lost_frames + count * config.patch_frames
-            )
+            past = _join([self])
+            frames = torch.arange(count * config.patch_frames) + self._lost_frames
             level = -self.FADE * (frames - self.KEPT_FRAMES).clamp(min=0)
             self._lost_frames += len(frames)
-            if silence or not bool((~self._lost).any()):
+            if silence or bool(past[LOST].all()):
                 level = torch.full((len(frames),), -30.0)
-            unknown = self._history.new_zeros(1, count, config.rows, config.latent_dim)
-            before = self._history.shape[1]
-            self._remember(unknown, lost=True, keep=before + count)
-            with torch.inference_mode():
-                conceal = getattr(self._networks, "concealment", Concealment.hold)
-                foreseen = conceal(self._history, self._lost)[0, before:]
-            self._remember(unknown[:, :0], lost=True)
-            out += self._decode([self], foreseen[None], level[None], last=False)
+            unknown = past[LATENTS].new_zeros(1, count, config.rows, config.latent_dim)
+            before = past[LOST].shape[1]
+            _remember(past, unknown, lost=True, keep=before + count)
+            conceal = getattr(self._networks, "concealment", Concealment.hold)
+            foreseen = conceal(past[LATENTS], past[LOST])[:, before:]
+            _remember(past, unknown[:, :0], lost=True)
+            out += self._decode([self], past, foreseen, level[None], last=False)
         return np.concatenate(out)
 
     def _look_back(self, latents: torch.Tensor) -> None:
@@ -284,60 +327,47 @@ class StreamDecoder:
         decoder, model = self._networks.decoder, getattr(self._networks, "concealment", None)
         if model is None or not decoder.look_ahead:
             return
-        history = torch.cat([self._history, latents], 1)
-        lost = torch.cat([self._lost, self._lost.new_zeros(1, 1)], 1)
+        past = _join([self])
+        history = torch.cat([past[LATENTS], latents], 1)
+        lost = F.pad(past[LOST], (0, 1))
         better = model(history, lost)[:, -2:-1].flatten(2)
         for module in (decoder, decoder.embed):
-            self._past[module] = torch.cat([self._past[module][:, :-1], better], 1)
-
-    def _remember(self, latents: torch.Tensor, lost: bool, keep: int = Concealment.HISTORY) -> None:
-        """Adds columns (1, columns, rows, dim) to the history, and keeps the last ones of it."""
-        gone = self._lost.new_full((1, latents.shape[1]), lost)
-        self._history = torch.cat([self._history, latents], 1)[:, -keep:]
-        self._lost = torch.cat([self._lost, gone], 1)[:, -keep:]
+            past[module] = torch.cat([past[module][:, :-1], better], 1)
+        _share([self], past)
 
     def finish(self) -> Samples:
         """Ends the stream; gives the samples that waited for the future."""
-        config = self._codec.config
-        empty = torch.zeros(1, 0, config.rows, config.latent_dim, device=self._codec.device)
-        return self._decode([self], empty, torch.zeros(1, 0), last=True)[0]
+        with self:
+            past = _join([self])
+            nothing = past[LATENTS][:, :0]
+            return self._decode([self], past, nothing, past[LEVEL][:, :0], last=True)[0]
 
     @staticmethod
     @torch.inference_mode()
     def _decode(
-        streams: list[StreamDecoder], latents: torch.Tensor, level: torch.Tensor, last: bool
+        streams: list[StreamDecoder],
+        past: Past,
+        latents: torch.Tensor,
+        level: torch.Tensor,
+        last: bool,
     ) -> list[Samples]:
         """Latents (streams, columns, rows, dim) -> samples; level (streams, frames) is added."""
         codec, networks = streams[0]._codec, streams[0]._networks
-        past = _join([stream._past for stream in streams])
         mel = networks.decoder(latents, past, last)
-        level = torch.cat([torch.stack([stream._level for stream in streams]), level], 1)
-        mel = mel + level[:, : mel.shape[1], None].to(mel)
-        for stream, rest in zip(streams, level[:, mel.shape[1] :], strict=True):
-            stream._level = rest
+        level = torch.cat([past[LEVEL], level.to(past[LEVEL])], 1)
+        mel, past[LEVEL] = mel + level[:, : mel.shape[1], None], level[:, mel.shape[1] :]
         samples: torch.Tensor = getattr(networks, codec.vocoder)(mel, past, last)
-        _part(past, [stream._past for stream in streams])
+        _share(streams, past)
         return list(samples.clamp(-1, 1).float().cpu().numpy())
 
 
-def _shapes(past: Past) -> tuple[Any, ...]:
-    return tuple((id(module), memory.shape) for module, memory in past.items())
-
-
-def _join(pasts: list[Past]) -> Past:
-    """The memories of streams as that of one batch."""
-    if len(pasts) == 1:
-        return pasts[0]
-    return {module: torch.cat([past[module] for past in pasts]) for module in pasts[0]}
-
-
-def _part(joined: Past, pasts: list[Past]) -> None:
-    """The other way round."""
-    if len(pasts) == 1:
-        return
-    for module, memory in joined.items():
-        for past, own in zip(pasts, memory.split(1), strict=True):
-            past[module] = own
+def _remember(
+    past: Past, latents: torch.Tensor, lost: bool, keep: int = Concealment.HISTORY
+) -> None:
+    """Adds columns (B, columns, rows, dim) to a decoder's history, and keeps the last ones."""
+    gone = past[LOST].new_full(latents.shape[:2], lost)
+    past[LATENTS] = torch.cat([past[LATENTS], latents], 1)[:, -keep:]
+    past[LOST] = torch.cat([past[LOST], gone], 1)[:, -keep:]
 
 
 def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:

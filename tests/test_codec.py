@@ -322,7 +322,8 @@ def test_many_streams_together_give_what_each_gives_alone(codec, speech):
     tokens, heard = [[] for _ in clips], [[] for _ in clips]
     at, tick = [0] * len(clips), 0
     while any(position < len(clip) for position, clip in zip(at, clips, strict=True)):
-        active = [i for i, clip in enumerate(clips) if tick >= i // 2 and at[i] < len(clip)]
+        ready = [i for i, clip in enumerate(clips) if tick >= i // 2 and at[i] < len(clip)]
+        active = list(rng.permutation(ready))
         size = int(rng.choice([512, 512, 700, 1024]))
         pieces = [clips[i][at[i] : at[i] + size] for i in active]
         columns = pcodec.encode_together([encoders[i] for i in active], pieces)
@@ -339,6 +340,34 @@ def test_many_streams_together_give_what_each_gives_alone(codec, speech):
         together = np.concatenate([*heard[i], decoders[i].push(rest), decoders[i].finish()])
         whole = codec.from_tokens(alone)
         assert len(together) == len(whole) and snr(whole, together) > 100
+
+
+def test_a_packet_lost_by_one_of_many_streams_changes_no_other(codec, tokens):
+    decoders = [codec.stream_decoder() for _ in range(3)]
+    heard = [[] for _ in decoders]
+    for k in range(12):
+        kept = [i for i in range(3) if (i, k) not in [(1, 4), (1, 5), (2, 5)]]
+        got = pcodec.decode_together([decoders[i] for i in kept], [tokens[k : k + 1]] * len(kept))
+        for i, samples in zip(kept, got, strict=True):
+            heard[i].append(samples)
+        for i in {0, 1, 2} - set(kept):
+            heard[i].append(decoders[i].conceal(1))
+    for i, lost in enumerate([(), (4, 5), (5,)]):
+        with codec.stream_decoder() as alone:
+            wanted = [
+                alone.conceal(1) if k in lost else alone.push(tokens[k : k + 1]) for k in range(12)
+            ]
+        assert snr(np.concatenate(wanted), np.concatenate(heard[i])) > 100
+
+
+def test_a_stream_that_has_ended_takes_no_more(codec, speech, tokens):
+    encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
+    encoder.push(speech[:1000])
+    decoder.push(tokens[:3])
+    for stream, more in ((encoder, speech[:1000]), (decoder, tokens[:3])):
+        stream.finish()
+        with pytest.raises(ValueError, match="has ended"):
+            stream.push(more)
 
 
 def test_a_wrong_index_stops_all_before_any_stream_has_moved(codec, tokens):

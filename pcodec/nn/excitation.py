@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
+from pcodec.nn.mel import squared_length
 from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past
 
 
@@ -78,7 +79,7 @@ class Excitation(nn.Module):
         white = torch.randn(length, generator=torch.Generator().manual_seed(1))
         pieces = white.unfold(0, self.n_fft, self.hop) * torch.hann_window(self.n_fft)
         noise = torch.view_as_real(torch.fft.rfft(pieces))
-        noise = noise / noise.square().sum(-1, keepdim=True).add(1e-9).sqrt()
+        noise = noise / squared_length(noise)[..., None].add(1e-9).sqrt()
         self.register_buffer("noise", noise, persistent=False)
         # From a phase in the middle of the frame to one at its start, where the FFT counts from.
         sign = 1.0 - 2.0 * (torch.arange(self.n_fft // 2 + 1) % 2)

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Past = dict[nn.Module, Tensor]
-"""The memory of one stream (or of one batch of streams in step)."""
+Past = dict[nn.Module | str, Tensor]
+"""The memory of a batch of streams in step, each (B, ...); of one stream, B = 1."""
 
 
 def with_past(

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.nn.excitation import Excitation, Pitch
-from pcodec.nn.mel import InverseSTFT, mel_inverse
+from pcodec.nn.mel import InverseSTFT, mel_inverse, squared_length
 from pcodec.nn.patch_vqvae import MEAN, SPREAD
 from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
 
 
 def unit(phasors: Tensor, floor: float = 1e-14) -> Tensor:
     """Phasors (..., 2) brought to length 1, but where their squared length is near `floor`."""
-    return phasors * (phasors.square().sum(-1, keepdim=True) + floor).rsqrt()
+    return phasors * (squared_length(phasors)[..., None] + floor).rsqrt()
 
 
 class Spectrum(NamedTuple):

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from pcodec.nn.mel import squared_length
+
 
 class Judgement(NamedTuple):
     """What one discriminator says of a batch."""
@@ -87,7 +89,7 @@ class SpectrogramDiscriminator(nn.Module):
         pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
         spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
         # Compressed, so that what is quiet is judged too.
-        power = spectrum.square().sum(-1, keepdim=True) + 1e-6
+        power = squared_length(spectrum)[..., None] + 1e-6
         cells = (spectrum * (-0.35 * power.log()).exp()).unflatten(2, (-1, self.GROUP))
         return cells.flatten(3).permute(0, 3, 1, 2)
 

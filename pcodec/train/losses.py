@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.nn.mel import mel_filters
+from pcodec.nn.mel import mel_filters, squared_length
 from pcodec.nn.vocoder import Spectrum
 
 
@@ -46,7 +46,7 @@ class MultiResolutionMelLoss(nn.Module):
         window, filters = getattr(self, f"window{n_fft}"), getattr(self, f"filters{n_fft}")
         pieces = F.pad(x, (n_fft // 2, n_fft // 2)).unfold(-1, n_fft, n_fft // 4) * window
         spectrum = torch.view_as_real(torch.fft.rfft(pieces))
-        magnitude = (spectrum.square().sum(-1) + 1e-10).sqrt()
+        magnitude = (squared_length(spectrum) + 1e-10).sqrt()
         return (magnitude @ filters).clamp(min=1e-5).log()
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def phase_loss(predicted: Spectrum, target: Tensor) -> Tensor:
     target: complex spectrum (B, frames, bins) framed as the prediction.
     """
     target = torch.view_as_real(target)
-    amplitude = (target.square().sum(-1) + 1e-10).sqrt()
+    amplitude = (squared_length(target) + 1e-10).sqrt()
     weights = loudness_weights(amplitude.clamp(min=1e-5).log())
     a, b = predicted.phasor, target / amplitude[..., None]
     # The difference as a phasor: a times the conjugate of b.
@@ -144,7 +144,7 @@ class DisturbanceLoss(nn.Module):
     def power(self, x: Tensor) -> Tensor:
         """Samples (B, n) -> power spectrum (B, frames, bins)."""
         pieces = x.unfold(-1, self.WINDOW, self.WINDOW // 2) * self.window
-        return torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
+        return squared_length(torch.view_as_real(torch.fft.rfft(pieces)))
 
     def loudness(self, power: Tensor) -> Tensor:
         """Band powers (B, frames, bands) -> sone a bark."""
