@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import soundfile
@@ -23,7 +24,7 @@ Samples = NDArray[np.float32]
 BLOCK_SECONDS = 16.0
 """What is read at once where nothing asks for less."""
 RAW_FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
-_PIPED = (b"RIFF", b"RF64", b".snd", b"OggS")
+_PIPED = (b"RIFF", b".snd", b"OggS")
 """Starts of the files that libsndfile reads from a pipe as they come."""
 
 
@@ -58,8 +59,11 @@ def clean(x: NDArray[Any]) -> tuple[Samples, int]:
     """(n,) or (n, channels) -> finite mono samples (n,), and how many were not finite.
 
     Integers of any width are taken as full-scale PCM, unsigned ones about their middle.
+    AudioError if it is of another shape, or complex.
     """
     x = np.asarray(x)
+    if x.ndim not in (1, 2) or (x.ndim == 2 and not x.shape[1]) or np.iscomplexobj(x):
+        raise AudioError(f"{x.dtype} of shape {x.shape} is not (frames,) or (frames, channels)")
     if np.issubdtype(x.dtype, np.integer):
         limits = np.iinfo(x.dtype)
         middle = 0 if limits.min else (limits.max + 1) // 2
@@ -121,7 +125,7 @@ class Reader:
             self.frames = self._file.frames
         if isinstance(source, Path) and source.is_file():
             with source.open("rb") as file:
-                self._stated = _wav_frames(file)
+                self._stated = _stated_frames(file)
             if self._stated == 0 and not self.frames and source.stat().st_size > 1000:
                 raise AudioError(
                     f"{self.name}: its header states no samples, though it is not empty"
@@ -129,7 +133,7 @@ class Reader:
 
     @property
     def missing_frames(self) -> int:
-        """How many frames fewer came than a WAV file's header states."""
+        """How many frames fewer came than the file's header states, where it does."""
         return max(0, (self._stated or 0) - self.taken)
 
     def _open(self, source: Path | BinaryIO) -> soundfile.SoundFile:
@@ -144,15 +148,16 @@ class Reader:
         if not start:
             raise AudioError(f"{self.name}: no audio came")
         if start in _PIPED:
-            if start == b"RIFF":
-                ahead.again()
-                self._stated = _wav_frames(ahead)
-                if self._stated == 0:  # a stream, whose writer could not know
-                    ahead.taken[-4:], self._stated = b"\xff" * 4, None
+            ahead.again()
+            self._stated = _stated_frames(ahead)
+            if start == b"RIFF" and self._stated == 0:  # a stream, whose writer could not know
+                ahead.taken[-4:], self._stated = b"\xff" * 4, None
             return soundfile.SoundFile(_pipe(bytes(ahead.taken), source))
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         self._spool.write(start)
         shutil.copyfileobj(source, self._spool)
+        self._spool.seek(0)
+        self._stated = _stated_frames(self._spool)
         self._spool.seek(0)
         return soundfile.SoundFile(self._spool)
 
@@ -217,27 +222,54 @@ _MOST_BEFORE_DATA = 1 << 24
 """bytes of a chunk before the samples, such as a picture; more is no sane file"""
 _UNKNOWN = (0x7FFFF000, 0x7FFFFFFF, 0x80000000)
 """Sizes that programs write into the header of a WAV stream whose end they do not know."""
+_CHUNKED: dict[bytes, tuple[int, int, int, Literal["little", "big"], int]] = {
+    b"RIFF": (12, 4, 4, "little", 2),
+    b"RF64": (12, 4, 4, "little", 2),
+    b"FORM": (12, 4, 4, "big", 2),
+    b"riff": (40, 16, 8, "little", 8),
+}
+"""Files of chunks (WAV, RF64, AIFF, W64) by their start: bytes before the first chunk, of
+a chunk's name and of its size, the order of those, and what chunks are padded to."""
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+"""bytes a sample, by AU's encodings"""
 
 
-def _wav_frames(file: Any) -> int | None:
-    """The frames that the header of a WAV file states; None if it is none or does not know.
+def _stated_frames(file: Any) -> int | None:
+    """The frames that a file's header states; None if its type has none, or it does not know.
 
-    file: anything with ``read``, at its start.
+    file: anything with ``read``, at its start. Of packed samples it may be fewer than there are.
     """
-    riff = file.read(12)
-    if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+    start = file.read(4)
+    if start == b".snd":
+        _, size, encoding, _, channels = struct.unpack(">5I", file.read(20).ljust(20, b"\0"))
+        frame = _AU_BYTES.get(encoding, 0) * channels
+        return size // frame if frame and size != 0xFFFFFFFF else None
+    if start not in _CHUNKED:
         return None
-    frame = 0
-    while len(head := file.read(8)) == 8:
-        size = int.from_bytes(head[4:], "little")
-        if head[:4] == b"data":
-            known = size < 0xFFFFFF00 and size not in _UNKNOWN
-            return size // frame if frame and known else None
-        if size > _MOST_BEFORE_DATA:
+    before, name_bytes, size_bytes, order, pad = _CHUNKED[start]
+    file.read(before - 4)
+    frame, long_size = 0, None
+    while len(head := file.read(name_bytes + size_bytes)) == name_bytes + size_bytes:
+        name, size = head[:4], int.from_bytes(head[name_bytes:], order)
+        if start == b"riff":  # which counts the head too
+            size -= len(head)
+        if name == b"data":
+            if long_size is not None:
+                size = long_size
+            elif size in _UNKNOWN or size >= (1 << 8 * size_bytes) - 256:
+                return None
+            return size // frame if frame else None
+        if not 0 <= size <= _MOST_BEFORE_DATA:
             return None
-        chunk = file.read(size + size % 2)
-        if head[:4] == b"fmt ":
-            frame = int.from_bytes(chunk[12:14], "little")
+        chunk = file.read(-(-size // pad) * pad)
+        if name == b"fmt ":
+            frame = int.from_bytes(chunk[12:14], order)
+        elif name == b"ds64":
+            long_size = int.from_bytes(chunk[8:16], order)
+        elif name == b"COMM":
+            channels, frames, bits = struct.unpack(">HIH", chunk[:8].ljust(8, b"\0"))
+            known = frames * channels * bits // 8 < 0x7EFF0000  # sox into a pipe says 0x7F000000
+            return frames if known else None
     return None
 
 
@@ -275,7 +307,7 @@ class Writer:
         subtype: str | None = None,
         raw: str | None = None,
     ) -> None:
-        self._sink, self._file, self._dtype = sink, None, "<i2"
+        self._sink, self._file, self._dtype, self._format = sink, None, "<i2", format
         if raw is not None:
             self._dtype = RAW_FORMATS[raw]
         elif format != "WAV" or (sink.seekable() and stat.S_ISREG(os.fstat(sink.fileno()).st_mode)):
@@ -311,8 +343,12 @@ class Writer:
         self._sink.flush()
 
     def close(self) -> None:
+        """AudioError if nothing was written and the format has no way to say so."""
         if self._file is not None:
             self._file.close()
+            about = os.fstat(self._sink.fileno())
+            if stat.S_ISREG(about.st_mode) and not about.st_size:
+                raise AudioError(f"{self._format} cannot hold no samples")
 
 
 def _wav_header(rate: int) -> bytes:

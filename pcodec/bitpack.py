@@ -23,15 +23,22 @@ def column_bytes(rows: int, bits: int) -> int:
     return rows * bits // 8
 
 
+def check_indices(indices: Indices, bits: int) -> None:
+    """ValueError if any is no integer from 0 to below ``2**bits``."""
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(f"indices must be integers, not {indices.dtype}")
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < 1 << bits:
+        raise ValueError(f"indices must be 0 to {(1 << bits) - 1}")
+
+
 def _group(bits: int) -> tuple[int, int]:
     """Indices and bytes of the smallest group that starts and ends on a byte."""
     return 8 // gcd(8, bits), bits // gcd(8, bits)
 
 
 def pack(indices: Indices, bits: int) -> bytes:
-    """Packs a grid (columns, rows) of indices below ``2**bits``; ValueError if any is not."""
-    if indices.size and int(indices.max()) >> bits:
-        raise ValueError(f"index {indices.max()} does not fit {bits} bits")
+    """Packs a grid (columns, rows) of indices of so many bits; ValueError if any is not."""
+    check_indices(indices, bits)
     column_bytes(indices.shape[1], bits)
     count, size = _group(bits)
     values = np.ascontiguousarray(indices, np.uint16).reshape(-1, count)

@@ -6,6 +6,7 @@ Offline is a stream of one push: there is no other implementation.
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
-from pcodec.bitpack import Indices, unpack
+from pcodec.bitpack import Indices, check_indices, unpack
 from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import AudioError, FormatError, PcodecError
 from pcodec.models import Model
@@ -51,9 +52,24 @@ class Codec:
         self.vocoder, self.device = vocoder, torch.device(device)
         if vocoder not in model.vocoders:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
+        self._loading = threading.Lock()
+        self._loaded: dict[str, Networks] = {}
 
-    @cached_property
+    @property
     def encoder_networks(self) -> Networks:
+        with self._loading:
+            if "encoder" not in self._loaded:
+                self._loaded["encoder"] = self._load_encoder()
+            return self._loaded["encoder"]
+
+    @property
+    def decoder_networks(self) -> Networks:
+        with self._loading:
+            if "decoder" not in self._loaded:
+                self._loaded["decoder"] = self._load_decoder()
+            return self._loaded["decoder"]
+
+    def _load_encoder(self) -> Networks:
         # In double precision: a float32 rounding, which depends on threads and chunk sizes,
         # would now and then tip the choice between two entries.
         parts = ("encoder", "codebook")
@@ -62,8 +78,7 @@ class Codec:
             raise PcodecError(f"{self.model.folder}: the weights are not those of config.json")
         return networks.double().to(self.device).eval().requires_grad_(False)
 
-    @cached_property
-    def decoder_networks(self) -> Networks:
+    def _load_decoder(self) -> Networks:
         parts: tuple[str, ...] = ("codebook", "decoder", self.vocoder)
         if (self.model.folder / "concealment.safetensors").exists():
             parts = (*parts, "concealment")
@@ -89,8 +104,12 @@ class Codec:
         return StreamDecoder(self, column)
 
     def to_tokens(self, wav: NDArray[Any], rate: int = 16000) -> Indices:
-        """Audio (frames,) or (frames, channels) -> indices (columns, rows)."""
+        """Audio (frames,) or (frames, channels) -> indices (columns, rows).
+
+        AudioError if it, or its rate in Hz, cannot be coded.
+        """
         frames, _ = clean(wav)
+        rate = _checked_rate(rate)
         with self.stream_encoder() as encoder:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
             return np.concatenate([encoder.push(resampled), encoder.finish()])
@@ -258,11 +277,7 @@ class StreamDecoder(_Stream):
         config = self._codec.config
         if columns.ndim != 2 or columns.shape[1] != config.rows:
             raise ValueError(f"columns of shape {columns.shape}, not (columns, {config.rows})")
-        if (
-            columns.size
-            and not 0 <= int(columns.min()) <= int(columns.max()) < config.codebook_entries
-        ):
-            raise ValueError(f"indices must be 0 to {config.codebook_entries - 1}")
+        check_indices(columns, config.bits)
         return columns
 
     def _key(self, columns: Indices) -> Any:
@@ -400,6 +415,12 @@ def _together(streams: Any, inputs: list[Any]) -> list[Any]:
     return out
 
 
+def _checked_rate(rate: float) -> int:
+    if not 0 < rate <= MAX_RATE or rate % 1:
+        raise AudioError(f"a sample rate of {rate} Hz: whole ones up to {MAX_RATE} can be coded")
+    return int(rate)
+
+
 def encode_stream(
     codec: Codec,
     blocks: Iterable[Samples],
@@ -409,11 +430,7 @@ def encode_stream(
     serial: int = 0,
 ) -> Writer:
     """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
-    if not 0 < source_rate <= MAX_RATE or source_rate % 1:
-        raise AudioError(
-            f"a sample rate of {source_rate} Hz: whole ones up to {MAX_RATE} can be coded"
-        )
-    source_rate = int(source_rate)
+    source_rate = _checked_rate(source_rate)
     resampler = Resampler(source_rate, codec.config.sample_rate)
     writer = Writer(
         out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)
@@ -444,11 +461,13 @@ class Decoding:
     ) -> None:
         """Reads the header and finds the model.
 
-        rate: Hz of the samples; None is the source's. start, end: seconds, sample-exact;
-        the stream must be able to seek if start is not 0. on_error: "conceal" lost
+        rate: Hz of the samples; None is the source's. start, end: seconds, sample-exact; what
+        lies before is passed over fast if the stream can seek. on_error: "conceal" lost
         columns, fill them with "silence", or "stop" with a FormatError.
         """
         self._stream, self._on_error = stream, on_error
+        # Of a file that was read from already, no place is known by its number.
+        self._seekable = stream.seekable() and stream.tell() == 0
         self.parser = Parser()
         self._first: list[Piece] = []
         self._drop = self._column = 0
@@ -493,7 +512,7 @@ class Decoding:
     def _skip(self) -> int:
         """Seeks; the first sample, at the wanted rate, of what will be decoded."""
         header, warm_up = self.header, 64
-        if not self._stream.seekable():
+        if not self._seekable:
             return 0
         # Start where a column starts on a whole sample of the wanted rate.
         step = header.sample_rate // np.gcd(header.sample_rate, header.column_samples * self.rate)

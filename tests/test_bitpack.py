@@ -33,9 +33,15 @@ def test_a_column_of_the_papers_geometry_is_thirty_bytes_too():
     assert column_bytes(20, 12) == column_bytes(24, 10) == 30
 
 
-def test_an_index_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="1024 does not fit 10 bits"):
-        pack(np.full((1, 24), 1024, np.uint16), 10)
+@pytest.mark.parametrize("bad", [1024, -1])
+def test_an_index_that_does_not_fit_is_refused(bad):
+    with pytest.raises(ValueError, match="0 to 1023"):
+        pack(np.array([[5] * 23 + [bad]]), 10)
+
+
+def test_an_index_that_is_no_integer_is_refused():
+    with pytest.raises(ValueError, match="float64"):
+        pack(np.full((1, 24), 5.7), 10)
 
 
 def test_columns_that_end_within_a_byte_are_refused():

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import SPEECH
+from conftest import SPEECH, snr
 
 import pcodec
 from pcodec import PcodecError
+from pcodec.audio import Reader
 from pcodec.cli import COMMANDS
 from pcodec.cli.common import STREAM, open_output
 
@@ -79,11 +80,34 @@ def test_a_pipe_works_on_both_sides(pcodec_command, speech):
     assert coded.returncode == 0 and coded.stdout[:4] == b"\x89PCX"
 
 
-@pytest.mark.parametrize("kind", ["FLAC", "WAV", "AU", "OGG"])
-def test_any_kind_of_file_comes_through_standard_input(pcodec_command, tmp_path, speech, kind):
+@pytest.mark.parametrize("kind", ["FLAC", "WAV", "AU", "AIFF", "W64", "RF64", "CAF"])
+def test_any_kind_of_file_is_read_whole_by_name_and_through_a_pipe(tmp_path, speech, kind):
     path = tmp_path / "in"
     soundfile.write(path, speech, 16000, format=kind)
-    result = pcodec_command("encode", "-", tmp_path / "out.pcx", input=path.read_bytes())
+    with path.open("rb") as stream:
+        for source in (path, stream):
+            reader = Reader(source)
+            assert snr(speech, np.concatenate(list(reader.blocks()))) > 80
+            assert reader.missing_frames == 0
+            reader.close()
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "AU", "AIFF", "W64", "RF64"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_what_is_missing_of_a_file_is_known(tmp_path, speech, kind, subtype):
+    path = tmp_path / "in"
+    soundfile.write(path, np.stack([speech, speech], 1), 16000, subtype, format=kind)
+    path.write_bytes(path.read_bytes()[:50000])
+    with path.open("rb") as stream:
+        for source in (path, stream):
+            reader = Reader(source)
+            taken = sum(map(len, reader.blocks()))
+            assert 6000 < taken < 12500 and reader.missing_frames == len(speech) - taken
+            reader.close()
+
+
+def test_a_file_comes_through_standard_input(pcodec_command, tmp_path, speech):
+    result = pcodec_command("encode", "-", tmp_path / "out.pcx", input=SPEECH.read_bytes())
     assert result.returncode == 0, result.stderr
     about = json.loads(pcodec_command("info", "--json", tmp_path / "out.pcx").stdout)
     assert about["samples"] == len(speech)
@@ -320,6 +344,41 @@ def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):
     assert (out / "a.pcx").read_bytes() == (out / "sub" / "c.pcx").read_bytes()
 
 
+def test_the_folder_one_stands_in_can_be_taken(pcodec_command, tmp_path):
+    (tmp_path / "a.flac").write_bytes(SPEECH.read_bytes())
+    result = pcodec_command("encode", "-q", "-r", "-d", "out", ".", cwd=tmp_path)
+    assert result.returncode == 0 and not result.stderr
+    assert (tmp_path / "out" / "a.pcx").exists()
+
+
+def test_a_folder_of_headerless_samples_goes_there_and_back(pcodec_command, tmp_path, coded_file):
+    raw, again = tmp_path / "raw", tmp_path / "again"
+    assert pcodec_command("decode", "--raw", "-d", raw, coded_file).returncode == 0
+    (raw / "other.wav").write_bytes(b"no samples to be taken for such")
+    result = pcodec_command("encode", "--raw", "--rate", "16000", "-r", "-d", again, raw)
+    assert result.returncode == 0, result.stderr
+    assert [p.name for p in again.iterdir()] == ["speech.pcx"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_a_folder_that_cannot_be_looked_into_is_told(pcodec_command, tmp_path):
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    (tmp_path / "in" / "a.flac").write_bytes(SPEECH.read_bytes())
+    (tmp_path / "in" / "locked").chmod(0)
+    result = pcodec_command("encode", "-r", "-d", tmp_path / "out", tmp_path / "in")
+    assert result.returncode == 1 and b"locked" in result.stderr
+    assert (tmp_path / "out" / "a.pcx").exists()
+
+
+def test_an_empty_stream_becomes_an_empty_wav_but_no_flac(pcodec_command, tmp_path):
+    (tmp_path / "a.pcx").write_bytes(pcodec.encode(np.zeros(0, np.float32), 16000))
+    assert pcodec_command("decode", "a.pcx", "a.wav", cwd=tmp_path).returncode == 0
+    assert soundfile.info(tmp_path / "a.wav").frames == 0
+    result = pcodec_command("decode", "a.pcx", "a.flac", cwd=tmp_path)
+    assert result.returncode == 1 and one_line(result, "a.flac", "no samples")
+    assert not (tmp_path / "a.flac").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -339,6 +398,8 @@ def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):
         ("decode", "--start", "late", "one.pcx"),
         ("decode", "--start", "5", "--end", "1", "one.pcx"),
         ("decode", "one.pcx", "one.txt"),
+        ("decode", "--raw", "one.pcx", "three.wav"),
+        ("eval", "one.wav", "-o", "-"),
         ("nonsense",),
     ],
 )
@@ -566,6 +627,13 @@ def test_a_full_disk_behind_standard_output_is_no_fault_of_the_input(pcodec_comm
     result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, check=False)
     assert result.returncode == 1 and result.stderr.count(b"\n") == 1
     assert b"standard output" in result.stderr and b"n.flac" not in result.stderr
+
+
+def test_an_input_that_breaks_off_is_named_and_not_the_output(pcodec_command, tmp_path):
+    (tmp_path / "in.flac").write_bytes(SPEECH.read_bytes()[:60000])
+    result = pcodec_command("encode", "in.flac", "out.pcx", cwd=tmp_path)
+    assert result.returncode == 1 and result.stderr.startswith(b"pcodec: in.flac: ")
+    assert b"out.pcx" not in result.stderr
 
 
 def test_an_error_names_its_file_even_when_the_text_contains_the_name(pcodec_command, tmp_path):

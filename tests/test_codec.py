@@ -187,6 +187,13 @@ def test_a_part_is_the_same_as_a_part_of_the_whole(codec, speech, rate, start, e
     assert snr(wanted, part) > 100
 
 
+def test_a_part_of_a_file_that_was_read_from_already_is_found(codec, coded):
+    after = io.BytesIO(bytes(1000) + coded)
+    after.seek(1000)
+    part, whole = (Decoding(x, codec=codec, start=3.0) for x in (after, io.BytesIO(coded)))
+    assert snr(np.concatenate(list(whole.blocks())), np.concatenate(list(part.blocks()))) > 60
+
+
 def test_a_part_behind_the_end_is_refused(codec, coded):
     with pytest.raises(pcodec.FormatError, match=r"behind the end, at 4\.55 s"):
         list(Decoding(io.BytesIO(coded), codec=codec, start=100.0).blocks())
@@ -198,6 +205,21 @@ def test_integers_of_any_width_mean_the_same_audio(codec, speech, tokens):
     bytes_ = (np.round(speech * 127) + 128).astype(np.uint8)
     loud = codec.from_tokens(codec.to_tokens(bytes_))
     assert 0.5 < np.std(loud) / np.std(speech) < 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((100, 2, 2)), np.zeros((1000, 0)), np.zeros(()), np.zeros(100, complex)]
+)
+def test_what_is_no_audio_is_refused(wrong):
+    with pytest.raises(pcodec.AudioError, match="shape"):
+        pcodec.encode(wrong, 16000)
+
+
+@pytest.mark.parametrize("rate", [0, -16000, 44100.5, float("nan"), float("inf"), 1_000_000])
+def test_a_rate_that_cannot_be_coded_is_refused(codec, speech, rate):
+    for encode in (codec.to_tokens, pcodec.encode):
+        with pytest.raises(pcodec.AudioError, match="sample rate"):
+            encode(speech, rate)
 
 
 def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):

@@ -110,13 +110,15 @@ def test_a_file_that_cannot_be_read_is_listed_and_the_others_go_on(pcodec_comman
     data, out = tmp_path / "data", tmp_path / "r.json"
     data.mkdir()
     (data / "bad.wav").write_bytes(b"nothing")
+    soundfile.write(data / "empty.wav", np.zeros(0), 16000)
     command = ["eval", data, "-o", out, "--metrics", "log_mel", "--no-cache", "--workers", 1, "-q"]
     assert one_line(pcodec_command(*command), "bad.wav")
     assert not out.exists()
     shutil.copy(SPEECH, data / "good.flac")
     assert pcodec_command(*command).returncode == 0
-    bad, good = json.loads(out.read_text())["files"]
+    bad, empty, good = json.loads(out.read_text())["files"]
     assert "bad.wav" in bad["refused"][0]["why"] and not bad["codecs"]
+    assert "no samples" in empty["refused"][0]["why"]
     assert good["codecs"]["pcodec"]["scores"]["log_mel"] < 0.5 and not good["refused"]
 
 
@@ -181,6 +183,12 @@ def test_an_existing_result_is_kept_unless_forced(pcodec_command, tmp_path):
     assert done.returncode == 1
     assert done.stderr.decode() == f"pcodec: {kept}: exists; -f replaces it\n"
     assert kept.read_text() == "mine"
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_the_work(pcodec_command, tmp_path):
+    done = pcodec_command("eval", SPEECH, "-o", tmp_path / "no" / "r.json")
+    assert done.returncode == 1 and one_line(done, "no: cannot be written to")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

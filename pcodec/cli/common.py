@@ -41,9 +41,10 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
-paths_argument = click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
-)
+# One that cannot be read is found out when it is its turn.
+_anything = click.Path(path_type=Path, allow_dash=True, readable=False)
+paths_argument = click.argument("paths", nargs=-1, required=True, type=_anything)
+files_argument = click.argument("files", nargs=-1, required=True, type=_anything)
 output_options = options(
     click.option(
         "-d",
@@ -103,6 +104,8 @@ class Jobs(NamedTuple):
     """whether a folder is filled, and a bad file does not stop the rest"""
     done: int
     """files passed over, their outputs being there"""
+    unreadable: tuple[OSError, ...] = ()
+    """why folders could not be looked into"""
 
     @property
     def workers(self) -> bool:
@@ -144,20 +147,21 @@ def jobs(
         else:
             target = STREAM if source == STREAM else source.with_suffix(suffix)
         return Jobs([(source, target)], False, 0)
-    found = []
+    found: list[tuple[Path, Path]] = []
+    unreadable: list[OSError] = []
     for path in paths:
-        if not path.name:
-            raise click.UsageError(f"{path}: not the name of a file")
         if path == STREAM:
             raise click.UsageError("standard input cannot be used with -d")
         if path.is_dir():
             if not recursive:
                 raise click.UsageError(f"{path} is a folder; give -r to take what is in it")
-            files = sorted(p for p in path.rglob("*") if p.is_file() and is_input(p))
+            tree = os.walk(path, onerror=unreadable.append)  # links to folders are not followed
+            here = (Path(folder, name) for folder, _, names in tree for name in names)
+            files = sorted(p for p in here if is_input(p) and p.is_file())
             found += [(p, output_dir / p.relative_to(path).with_suffix(suffix)) for p in files]
         else:
             found.append((path, output_dir / path.with_suffix(suffix).name))
-    if not found:
+    if not found and not unreadable:
         raise click.UsageError(f"nothing to do in {', '.join(map(str, paths))}")
     targets: dict[Path, Path] = {}
     for source, target in found:
@@ -166,7 +170,7 @@ def jobs(
         targets[target] = source
     # An output appears under its name only when it is whole.
     todo = [(source, target) for source, target in found if not (resume and target.is_file())]
-    return Jobs(todo, True, len(found) - len(todo))
+    return Jobs(todo, True, len(found) - len(todo), tuple(unreadable))
 
 
 class Progress:
@@ -237,6 +241,8 @@ def run_jobs(
         finally:
             bar.next_file()
 
+    for error in jobs.unreadable:
+        click.echo(f"pcodec: {error_line(error)}", err=True)
     bar = Progress("all", None, quiet, len(jobs.todo))
     count = (threads or os.cpu_count() or 1) if jobs.workers else 1
     pool = ThreadPoolExecutor(count, initializer=_one_thread if jobs.workers else None)
@@ -250,9 +256,11 @@ def run_jobs(
             raise
     failed, damaged = codes.count(EXIT_ERROR), codes.count(EXIT_DAMAGED)
     counts = [f"{len(codes) - failed - damaged} ok"]
+    failed += len(jobs.unreadable)
     counts += [f"{jobs.done} there already"] * bool(jobs.done)
     counts += [f"{damaged} damaged"] * bool(damaged) + [f"{failed} failed"] * bool(failed)
-    click.echo(", ".join(counts), err=True)
+    if failed or damaged or not quiet:
+        click.echo(", ".join(counts), err=True)
     return EXIT_ERROR if failed else EXIT_DAMAGED if damaged else 0
 
 
@@ -269,20 +277,31 @@ def _umask() -> int:
     return umask
 
 
+def name_of(source: Path) -> str:
+    """What an input is called in messages."""
+    return "standard input" if source == STREAM else str(source)
+
+
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
     """Puts the name of a file before the text of any error."""
-    name = "standard input" if path == STREAM else str(path)
+    name = name_of(path)
     try:
         yield
     except (PcodecError, OSError) as error:
         known = error.names_file if isinstance(error, PcodecError) else error.filename
-        if known or isinstance(error, BrokenPipeError) or str(error).startswith(f"{name}: "):
+        if known or isinstance(error, BrokenPipeError):
             raise
         kind = type(error) if isinstance(error, PcodecError) else PcodecError
-        new = kind(f"{name}: {error_line(error)}")
-        new.names_file = True
-        raise new from error
+        text = error_line(error)
+        raise of_file(name, text.removeprefix(f"{name}: "), kind) from error
+
+
+def of_file(name: Path | str, text: str, kind: type[PcodecError] = PcodecError) -> PcodecError:
+    """An error that names its file, and is given no other name."""
+    error = kind(f"{name}: {text}")
+    error.names_file = True
+    return error
 
 
 def unbuffered_stdin() -> BinaryIO:
@@ -344,7 +363,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
     try:
         handle, name = tempfile.mkstemp(".part", ".pcodec-", path.parent)
     except OSError as error:
-        raise PcodecError(f"{path}: {error.strerror}") from error
+        raise of_file(path, error.strerror or str(error)) from error
     part = Path(name)
     try:
         with named(path), os.fdopen(handle, "w+b") as file:
@@ -373,7 +392,7 @@ def _put(part: Path, path: Path, force: bool) -> None:
 
 
 def _exists(path: Path) -> PcodecError:
-    return PcodecError(f"{path}: exists; -f replaces it")
+    return of_file(path, "exists; -f replaces it")
 
 
 @contextlib.contextmanager
@@ -399,6 +418,16 @@ def is_audio(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
+def is_raw(path: Path) -> bool:
+    """Whether a name is that of headerless samples."""
+    return path.suffix.lower() in (".raw", ".pcm")
+
+
 def is_pcx(path: Path) -> bool:
     """Whether a name is that of a coded file."""
     return path.suffix.lower() == ".pcx"
+
+
+def is_neither(path: Path) -> bool:
+    """Whether a name promises no kind of file that headerless samples are not."""
+    return not (is_audio(path) or is_pcx(path))

@@ -103,7 +103,7 @@ def decode(
         raise click.UsageError("--format is for --raw; see --subtype")
     if raw and subtype:
         raise click.UsageError("--subtype is for audio files; with --raw, give --format")
-    is_output = (lambda p: not common.is_pcx(p)) if raw else common.is_audio
+    is_output = common.is_neither if raw else common.is_audio
     suffix = ".raw" if raw else ".wav"
     jobs = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output, resume)
     chosen = models.find(model) if model else None
@@ -149,7 +149,8 @@ def decode(
             if damage.columns:
                 first, last = damage.first_column, damage.first_column + damage.columns
                 lost = f"{first * seconds:.2f} s to {last * seconds:.2f} s lost: "
-            click.echo(f"pcodec: {source}: {lost}{damage.reason}", err=True)
+            name = common.name_of(source)
+            click.echo(f"pcodec: {name}: {lost}{damage.reason}", err=True)
         return not decoding.damages
 
     def read(source: Path, decoding: Any) -> Iterator[Any]:

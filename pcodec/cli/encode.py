@@ -53,7 +53,8 @@ def encode(
         raise click.UsageError("--raw needs --rate")
     if not raw and (rate or raw_format):
         raise click.UsageError("--rate and --format are for --raw; an audio file states its own")
-    jobs = common.jobs(paths, output_dir, recursive, ".pcx", common.is_audio, common.is_pcx, resume)
+    is_input = common.is_raw if raw else common.is_audio
+    jobs = common.jobs(paths, output_dir, recursive, ".pcx", is_input, common.is_pcx, resume)
     chosen = models.find(model)
     device = common.set_up_torch(device, threads)
 

@@ -104,11 +104,16 @@ def eval(  # noqa: A001
     Every file goes through real bits and back, at 16 kHz. Interrupted and called again, it
     goes on where it was: what was done lies in a cache.
     """
-    names = metrics.split(",")
+    names = list(dict.fromkeys(metrics.split(",")))
     if unknown := set(names) - set(NAMES):
         raise click.UsageError(f"unknown metrics: {', '.join(sorted(unknown))}")
-    if output is not None and output.exists() and not force:
-        raise PcodecError(f"{output}: exists; -f replaces it")
+    if output is not None:
+        if output == common.STREAM:
+            raise click.UsageError("-o needs the name of a file: standard output has the table")
+        if output.exists() and not force:
+            raise PcodecError(f"{output}: exists; -f replaces it")
+        if not os.access(output.parent, os.W_OK):  # found out now, not after the work
+            raise PcodecError(f"{output.parent}: cannot be written to")
     try:
         from pcodec.eval import codecs
         from pcodec.eval.evaluate import Evaluation

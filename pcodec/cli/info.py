@@ -100,7 +100,7 @@ def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@common.files_argument
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option(
     "--grid",

@@ -12,7 +12,7 @@ from pcodec.errors import PcodecError
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@common.files_argument
 @click.option("--full", is_flag=True, help="Decode too.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of whole files.")
 def verify(files: tuple[Path, ...], full: bool, quiet: bool) -> int:

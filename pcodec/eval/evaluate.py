@@ -147,6 +147,8 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
     """A file through a codec; the decoded samples go into the cache, 16-bit as in a WAV file."""
     kept = Cache(folder)
     reference, coder = read(path, RATE), _coder(spec, model)
+    if not len(reference):
+        raise PcodecError(f"{path}: holds no samples")
     key = kept.path("coded", _digest(reference), coder.name, coder.identity)
 
     def make() -> dict[str, Any]:
