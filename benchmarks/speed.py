@@ -12,7 +12,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,16 @@ def best(what: Callable[[], Any], times: int = 5) -> float:
         what()
         took.append(time.perf_counter() - start)
     return min(took)
+
+
+def each(what: Callable[[Any], Any], parts: Iterable[Any]) -> Callable[[], Any]:
+    """Does it with each part; what comes of one is gone before the next, as in a stream."""
+
+    def run() -> None:
+        for part in parts:
+            what(part)
+
+    return run
 
 
 def main() -> None:
@@ -77,18 +87,15 @@ def main() -> None:
         wide = np.resize(clip, SECONDS * 44100)
         stages: list[tuple[str, Callable[[], Any]]] = [
             ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
-            ("encode: mel", lambda: [e.mel(piece) for piece in pieces]),
-            ("encode: encoder", lambda: [e.encoder(m) for m in mels]),
-            ("encode: codebook search", lambda: [e.quantizer.search(y[0]) for y in latents]),
+            ("encode: mel", each(e.mel, pieces)),
+            ("encode: encoder", each(e.encoder, mels)),
+            ("encode: codebook search", each(lambda y: e.quantizer.search(y[0]), latents)),
             ("encode: pack", lambda: pack(tokens, 10)),
             ("decode: unpack", lambda: unpack(packed, 24, 10)),
-            ("decode: decoder", lambda: [d.decoder(part) for part in parts]),
-            ("decode: vocoder, spectrum", lambda: [d.spectral.spectrum(m) for m in decoded]),
-            (
-                "decode: vocoder, consistency",
-                lambda: [d.spectral.consistency(s) for s in spectra],
-            ),
-            ("decode: vocoder, synthesis", lambda: [d.spectral.synthesize(s) for s in spectra]),
+            ("decode: decoder", each(d.decoder, parts)),
+            ("decode: vocoder, spectrum", each(d.spectral.spectrum, decoded)),
+            ("decode: vocoder, consistency", each(d.spectral.consistency, spectra)),
+            ("decode: vocoder, synthesis", each(d.spectral.synthesize, spectra)),
         ]
         rows += [(name, best(what)) for name, what in stages]
     rows += [("**encode, all**", best(encode)), ("**decode, all**", best(decode))]

@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Neural speech codec: 16 kHz speech at 7.5 kbit/s.
 
-    Exit codes: 0 fine, 1 error, 2 wrong usage, 3 decoded but the input was damaged,
+    Exit codes: 0 fine, 1 error, 2 wrong usage, 3 done but the input was damaged,
     130 interrupted.
     """
 
