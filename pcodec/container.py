@@ -11,11 +11,12 @@ import dataclasses
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import construct as c
 import numpy as np
+from numpy.typing import NDArray
 
 from pcodec.bitpack import Indices, column_bytes, pack, unpack
 from pcodec.errors import ChecksumError, FormatError, TruncatedError, VersionError
@@ -493,6 +494,15 @@ class Parser:
         indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
         yield Piece(self.next_column, len(indices), indices)
         self.next_column += len(indices)
+
+
+def grid(pieces: Iterable[Piece], rows: int) -> NDArray[np.int64]:
+    """Pieces in order -> indices (columns, rows), -1 where they are lost."""
+    parts = [
+        np.full((p.columns, rows), -1) if p.indices is None else p.indices.astype(np.int64)
+        for p in pieces
+    ]
+    return np.concatenate([np.zeros((0, rows), np.int64), *parts])
 
 
 def seek(stream: BinaryIO, header: Header, column: int) -> int:

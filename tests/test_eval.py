@@ -163,6 +163,20 @@ def test_the_patch_grid_is_drawn_as_a_picture(pcodec_command, coded_file, tmp_pa
     assert pcodec_command("info", "--grid", out, coded_file, coded_file).returncode == 2
 
 
+def test_lost_columns_stay_white_in_the_picture(pcodec_command, coded, tmp_path):
+    whole, damaged = tmp_path / "whole.pcx", tmp_path / "damaged.pcx"
+    whole.write_bytes(coded)
+    damaged.write_bytes(coded[:1200] + bytes(20) + coded[1220:])
+    shown = []
+    for path, code in ((whole, 0), (damaged, 3)):
+        done = pcodec_command("info", "--grid", path.with_suffix(".png"), path)
+        assert done.returncode == code, done.stderr
+        shown.append(image.imread(path.with_suffix(".png")))
+    assert shown[0].shape == shown[1].shape
+    white = [(picture[..., :3] == 1).all(-1).mean() for picture in shown]
+    assert white[1] > white[0] + 0.05
+
+
 def test_the_codebook_is_drawn_entry_by_entry():
     model = models.find()
     networks = pictures._networks(model)

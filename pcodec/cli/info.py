@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pcodec import models
+from pcodec import container, models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
 from pcodec.container import Parser, Piece
 from pcodec.errors import ModelMismatchError, PcodecError
@@ -85,18 +85,16 @@ def text(about: dict[str, Any]) -> str:
 
 
 def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece]) -> None:
-    """The picture of --grid; columns that are lost are left out."""
+    """The picture of --grid."""
     try:
-        import numpy as np
-
         from pcodec.eval.pictures import draw_stream
     except ImportError as error:
         raise PcodecError(f"--grid needs pip install 'pcodec-speech[eval]' ({error})") from error
-    parts = [p.indices for p in pieces if p.indices is not None]
-    if not parts:
+    if all(piece.indices is None for piece in pieces):
         raise PcodecError(f"{path}: has no column to draw")
+    indices = container.grid(pieces, parser.header_.rows)
     with common.open_output(grid, path, force) as out:
-        draw_stream(parser.header_, np.concatenate(parts), out)
+        draw_stream(parser.header_, indices, out)
 
 
 @click.command()

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.config import CodecConfig
-from pcodec.container import Header, Parser
+from pcodec.container import Header, Parser, grid
 from pcodec.errors import ModelMismatchError, PcodecError
 
 FORMAT = "pcodec-eval/1"
@@ -265,12 +265,7 @@ def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
         pieces = parser.feed(path.read_bytes()) + parser.close()
     except PcodecError as error:
         raise fault(f"{path}: {error}") from error
-    rows = parser.header_.rows
-    parts = [
-        np.full((p.columns, rows), -1) if p.indices is None else p.indices.astype(np.int64)
-        for p in pieces
-    ]
-    return parser.header_, np.concatenate([np.zeros((0, rows), np.int64), *parts])
+    return parser.header_, grid(pieces, parser.header_.rows)
 
 
 def patch_levels(

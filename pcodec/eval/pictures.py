@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from pcodec import models
-from pcodec.bitpack import Indices
 from pcodec.container import Header
 from pcodec.eval.metrics import entropy_bits
 from pcodec.nn.patch_vqvae import MEAN, SPREAD
@@ -52,10 +51,11 @@ def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
     return pyplot.subplots(rows, 1, figsize=(width, height), layout="constrained", squeeze=False)
 
 
-def draw_stream(header: Header, indices: Indices, out: BinaryIO) -> None:
+def draw_stream(header: Header, indices: NDArray[np.int64], out: BinaryIO) -> None:
     """The patch grid (columns, rows) of a stream, its decoded mel, its use of the codebook: a PNG.
 
-    Shows no more than the first minute. ModelMismatchError if the model is not there.
+    What is lost, -1, stays white. Shows no more than the first minute. ModelMismatchError if
+    the model is not there.
     """
     from matplotlib.colors import PowerNorm
 
@@ -63,18 +63,21 @@ def draw_stream(header: Header, indices: Indices, out: BinaryIO) -> None:
     indices = indices[:MOST_COLUMNS]
     seconds = len(indices) * header.column_samples / header.sample_rate
     with torch.inference_mode():
-        latents = networks.quantizer.lookup(torch.from_numpy(indices.astype(np.int64)))[None]
+        latents = networks.quantizer.lookup(torch.from_numpy(indices.clip(0)))[None]
         mel = networks.decoder(latents)[0].numpy()
+    lost = indices[:, 0] < 0
+    mel[lost.repeat(header.patch_frames)] = np.nan
+    ranks = np.where(indices < 0, np.nan, levels(networks)[indices])
     drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 9, 3)
     (grid, decoded, use) = axes[:, 0]
     extent = (0, seconds, 0, header.rows)
     common = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    grid.imshow(levels(networks)[indices].T, extent=extent, cmap="viridis", **common)
+    grid.imshow(ranks.T, extent=extent, cmap="viridis", **common)
     grid.set(title="indices, coloured by the loudness of their patch", ylabel="row")
     top = header.rows * header.patch_bands
     decoded.imshow(mel.T, extent=(0, seconds, 0, top), cmap="magma", **common)
     decoded.set(title="decoded log-mel", ylabel="band", xlabel="s")
-    counts = np.bincount(indices.ravel(), minlength=networks.config.codebook_entries)
+    counts = np.bincount(indices[~lost].ravel(), minlength=networks.config.codebook_entries)
     picture = counts.reshape(16, -1)
     shown = use.imshow(picture, cmap="cividis", norm=PowerNorm(0.5), aspect="auto")
     drawing.colorbar(shown, ax=use, label="times used")
