@@ -467,7 +467,7 @@ class Decoding:
         """
         self._stream, self._on_error = stream, on_error
         # Of a file that was read from already, no place is known by its number.
-        self._seekable = stream.seekable() and stream.tell() == 0
+        self._seekable = start > 0 and stream.seekable() and stream.tell() == 0
         self.parser = Parser()
         self._first: list[Piece] = []
         self._drop = self._column = 0
