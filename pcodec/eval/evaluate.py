@@ -16,6 +16,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -130,13 +131,14 @@ def _version(metric: str) -> str:
 
 
 def _start() -> None:
-    """What a worker begins with: one thread, and no warnings, which are the metrics' packages'."""
+    """What a worker begins with: one thread. Warnings and prints would be others' packages'."""
     import warnings
 
     import torch
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    sys.stdout = sys.stderr
 
 
 def _digest(samples: Samples) -> str:
@@ -246,7 +248,8 @@ class Evaluation:
         self.absent: dict[str, str] = {}
         for name, spec in self.specs.items():
             try:
-                codecs.make(spec, model)
+                with contextlib.redirect_stdout(sys.stderr):
+                    codecs.make(spec, model)
             except codecs.AbsentError as error:
                 self.absent[name] = str(error)
         context = multiprocessing.get_context("spawn")
