@@ -23,7 +23,7 @@ import pcodec
 from pcodec.audio import read
 from pcodec.codec import Codec
 from pcodec.eval.metrics import RATE, Samples, or_nan
-from pcodec.train.data import find_clips, read_list
+from pcodec.train.data import read_list
 
 NAMES = ("pesq", "stoi", "visqol", "log_mel")
 SECONDS = 10
@@ -76,18 +76,21 @@ def main() -> None:
     clips = [read(path, RATE) for path, _ in rows]
     todo: list[tuple[str, Samples]] = []
     for i, clip in enumerate(clips):
-        others = [clips[(i + k) % len(clips)] for k in range(1, 5)]
-        conditions = inputs(clip, others)
-        language = f"as it is, language {rows[i][1].get('language')}"
-        todo += [*conditions.items(), (language, clip)]
+        todo += inputs(clip, [clips[(i + k) % len(clips)] for k in range(1, 5)]).items()
     if arguments.music:
-        pieces = [read(path, RATE) for path, _ in find_clips(arguments.music)]
-        todo += [("music", x[: SECONDS * RATE]) for x in pieces[:: arguments.every]]
+        pieces = read_list(arguments.music)[:: arguments.every]
+        todo += [("music", read(path, RATE)[: SECONDS * RATE]) for path, _ in pieces]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         done = list(pool.map(scores, [samples for _, samples in todo]))
+    table = [(name, row) for (name, _), row in zip(todo, done, strict=True)]
+    plain = [row for name, row in table if name == "as it is"]
+    table += [
+        (f"as it is, language {about.get('language')}", row)
+        for (_, about), row in zip(rows, plain, strict=True)
+    ]
     print("| | files | PESQ-WB | STOI | ViSQOL | log-mel distance |\n|---|---|---|---|---|---|")
-    for name in dict.fromkeys(name for name, _ in todo):
-        own = [s for (n, _), s in zip(todo, done, strict=True) if n == name]
+    for name in dict.fromkeys(name for name, _ in table):
+        own = [row for n, row in table if n == name]
         pesq, stoi, visqol, log_mel = np.nanmean(own, 0)
         print(f"| {name} | {len(own)} | {pesq:.2f} | {stoi:.3f} | {visqol:.2f} | {log_mel:.3f} |")
 

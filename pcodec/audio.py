@@ -247,7 +247,9 @@ def _stated_frames(file: Any) -> int | None:
     if start not in _CHUNKED:
         return None
     before, name_bytes, size_bytes, order, pad = _CHUNKED[start]
-    file.read(before - 4)
+    kind = file.read(before - 4)
+    if start in (b"RIFF", b"RF64") and kind[4:] != b"WAVE":
+        return None
     frame, long_size = 0, None
     while len(head := file.read(name_bytes + size_bytes)) == name_bytes + size_bytes:
         name, size = head[:4], int.from_bytes(head[name_bytes:], order)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -57,17 +57,17 @@ class Codec:
 
     @property
     def encoder_networks(self) -> Networks:
-        with self._loading:
-            if "encoder" not in self._loaded:
-                self._loaded["encoder"] = self._load_encoder()
-            return self._loaded["encoder"]
+        return self._once("encoder", self._load_encoder)
 
     @property
     def decoder_networks(self) -> Networks:
+        return self._once("decoder", self._load_decoder)
+
+    def _once(self, name: str, load: Callable[[], Networks]) -> Networks:
         with self._loading:
-            if "decoder" not in self._loaded:
-                self._loaded["decoder"] = self._load_decoder()
-            return self._loaded["decoder"]
+            if name not in self._loaded:
+                self._loaded[name] = load()
+            return self._loaded[name]
 
     def _load_encoder(self) -> Networks:
         # In double precision: a float32 rounding, which depends on threads and chunk sizes,
