@@ -39,7 +39,7 @@ class CodecConfig:
     vocoder_look_ahead: int = 1
     """frames"""
     hifigan_width: int = 160
-    concealment_width: int = 192
+    concealment_width: int = 320
     concealment_blocks: int = 3
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -529,11 +530,15 @@ class HifiGanVocoder(Waveform):
 
 
 class ConcealmentModel(Stage):
-    """The model that foresees lost columns, over frozen codes."""
+    """The model that foresees lost columns, over a frozen codec."""
 
     name = "concealment"
     parts: ClassVar[tuple[str, ...]] = ("concealment",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        networks.decoder.requires_grad_(False)
 
     @staticmethod
     def draw_losses(batch: int, columns: int) -> Tensor:
@@ -544,43 +549,39 @@ class ConcealmentModel(Stage):
             lost[:, i:] |= (begins & (length > i))[:, : columns - i]
         return lost
 
-    def picture(self, latents: Tensor) -> Tensor:
-        """Latents -> log-mel (B, frames, bands), each patch by itself."""
-        coarse: Tensor = self.networks.decoder.coarse(latents)
-        return coarse * SPREAD + MEAN
+    def error(
+        self, samples: Tensor, lost: Tensor, conceal: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """What losses change in the decoded log-mel, by the loudness of the lost frames.
 
-    def errors(self, samples: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean error of the lost columns, and what it is without the correction."""
+        Those around them, which the decoder makes of the same columns, are in the sum too.
+        """
         n = self.networks
         with torch.no_grad():
             mel, latents = self.encode(samples)
             latents = n.quantizer.lookup(n.quantizer.nearest(latents))
+            wanted = self.decode(latents)
             weights = loudness_weights(mel)
-            weights = weights * lost.repeat_interleave(n.decoder.frames, 1)[..., None]
-            weights = weights / (weights.sum() + 1e-9)
-            wanted = self.picture(latents)
-            held = n.concealment.hold(latents, lost)
+            gone = lost.repeat_interleave(n.decoder.frames, 1)[..., None]
         with torch.autocast(self.device.type, torch.bfloat16):
-            foreseen = n.concealment(latents, lost).float()
-        error, error_held = (
-            ((self.picture(x) - wanted).abs() * weights).sum() for x in (foreseen, held)
-        )
-        return error, error_held
+            foreseen = conceal(latents, lost).float()
+        error = (self.decode(foreseen) - wanted).abs()
+        return (error * weights).sum() / ((weights * gone).sum() + 1e-9)
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
-        error, held = self.errors(samples, lost)
-        return {"total": error, "held": held}
+        return {"total": self.error(samples, lost, self.networks.concealment)}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         overhang, state = self.networks.mel.overhang, torch.get_rng_state()
+        model = self.networks.concealment
         errors = []
         for i, clip in enumerate(clips):
             torch.manual_seed(i)
             columns = len(clip) // self.networks.config.column_samples
             lost = self.draw_losses(1, columns).to(self.device)
-            padded = torch.nn.functional.pad(clip[None], (overhang, overhang))
-            errors.append([float(e) for e in self.errors(padded.to(self.device), lost)])
+            padded = torch.nn.functional.pad(clip[None], (overhang, overhang)).to(self.device)
+            errors.append([float(self.error(padded, lost, way)) for way in (model, model.hold)])
         torch.set_rng_state(state)
         error, held = torch.tensor(errors).mean(0).tolist()
         return {"error": error, "error_held": held}
