@@ -246,8 +246,8 @@ class StreamDecoder(_Stream):
     waits anyway; else the last one is repeated. A longer loss fades out.
     """
 
-    # Per frame of 8 ms, after two columns that keep their level: -48 dB in 0.4 s.
-    FADE, KEPT_FRAMES = 0.12, 8
+    # Per frame of 8 ms, after four columns that keep their level: -48 dB in 0.4 s.
+    FADE, KEPT_FRAMES = 0.12, 16
     _most = CHUNK_COLUMNS
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
