@@ -148,6 +148,8 @@ class Stage:
         self.game: Game | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
+        networks.requires_grad_(False)
+        self.trained.requires_grad_(True)
         self.parameters = {
             name: parameters
             for name, module in self.trained.items()
@@ -173,6 +175,13 @@ class Stage:
             mel = self.networks.mel.frames(samples)
         with torch.autocast(self.device.type, torch.bfloat16):
             return mel, self.networks.encoder(mel).float()
+
+    @torch.no_grad()
+    def codes(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples with overhang -> log-mel (B, frames, bands), quantised latents; no gradient."""
+        mel, latents = self.encode(samples)
+        quantizer = self.networks.quantizer
+        return mel, quantizer.lookup(quantizer.nearest(latents))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Quantised latents -> log-mel (B, frames, bands)."""
@@ -344,10 +353,7 @@ class Waveform(Stage):
 
     def mels(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """True and decoded log-mel (B, frames, bands)."""
-        quantizer = self.networks.quantizer
-        with torch.no_grad():
-            mel, latents = self.encode(samples)
-            latents = quantizer.lookup(quantizer.nearest(latents))
+        mel, latents = self.codes(samples)
         return mel, self.decode(latents)
 
     def spectral_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
@@ -536,10 +542,6 @@ class ConcealmentModel(Stage):
     parts: ClassVar[tuple[str, ...]] = ("concealment",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
-    def __init__(self, networks: Networks, settings: Settings) -> None:
-        super().__init__(networks, settings)
-        networks.decoder.requires_grad_(False)
-
     @staticmethod
     def draw_losses(batch: int, columns: int) -> Tensor:
         """(batch, columns) bool: bursts of one to six columns, about a quarter of all."""
@@ -556,13 +558,11 @@ class ConcealmentModel(Stage):
 
         Those around them, which the decoder makes of the same columns, are in the sum too.
         """
-        n = self.networks
+        mel, latents = self.codes(samples)
         with torch.no_grad():
-            mel, latents = self.encode(samples)
-            latents = n.quantizer.lookup(n.quantizer.nearest(latents))
             wanted = self.decode(latents)
-            weights = loudness_weights(mel)
-            gone = lost.repeat_interleave(n.decoder.frames, 1)[..., None]
+        weights = loudness_weights(mel)
+        gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
         with torch.autocast(self.device.type, torch.bfloat16):
             foreseen = conceal(latents, lost).float()
         error = (self.decode(foreseen) - wanted).abs()
