@@ -23,7 +23,7 @@ from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, se
 from pcodec.errors import AudioError, FormatError, PcodecError
 from pcodec.models import Model
 from pcodec.nn.concealment import Concealment
-from pcodec.nn.packed import pack as pack_layers
+from pcodec.nn.packed import pack_decoder, pack_encoder
 from pcodec.nn.streaming import Past
 from pcodec.nn.vocoder import SpectralVocoder
 from pcodec.nn.weights import Networks, bitstream_id
@@ -70,13 +70,15 @@ class Codec:
             return self._loaded[name]
 
     def _load_encoder(self) -> Networks:
-        # In double precision: a float32 rounding, which depends on threads and chunk sizes,
-        # would now and then tip the choice between two entries.
+        # Exact or in double precision: a float32 rounding, which depends on threads and chunk
+        # sizes, would now and then tip the choice between two entries.
         parts = ("encoder", "codebook")
         networks = self._load(parts)
         if bitstream_id(networks) != self.model.bitstream_id:
             raise PcodecError(f"{self.model.folder}: the weights are not those of config.json")
-        return networks.double().to(self.device).eval().requires_grad_(False)
+        networks = networks.double().to(self.device).eval().requires_grad_(False)
+        pack_encoder(networks, self.device)
+        return networks
 
     def _load_decoder(self) -> Networks:
         parts: tuple[str, ...] = ("codebook", "decoder", self.vocoder)
@@ -84,7 +86,7 @@ class Codec:
             parts = (*parts, "concealment")
         networks = self._load(parts).to(self.device).eval().requires_grad_(False)
         if self.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            pack_layers(networks)
+            pack_decoder(networks)
         return networks
 
     def _load(self, parts: tuple[str, ...]) -> Networks:

@@ -10,7 +10,7 @@ from pcodec.nn.concealment import Concealment
 from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
-from pcodec.nn.packed import pack, processor_has
+from pcodec.nn.packed import Int16Block, multiplies_bytes, pack_decoder, processor_has
 from pcodec.nn.patch_vqvae import PatchVQVAE
 from pcodec.nn.quantizer import Quantizer
 from pcodec.nn.streaming import ConvNeXtBlock
@@ -210,7 +210,7 @@ def test_packed_layers_compute_what_they_did():
     rounding = 2e-2 if processor_has("avx512_bf16") else 1e-5
     with torch.no_grad():
         before = layers(x)
-        pack(layers)
+        pack_decoder(layers)
         torch.testing.assert_close(layers(x), before, atol=rounding, rtol=rounding)
 
 
@@ -223,7 +223,7 @@ def test_packed_blocks_compute_what_they_did_within_four_percent(spread):
         blocks[0].norm.weight.uniform_(-spread, spread)
         blocks[0].norm.bias.uniform_(-1, 1)
         before = blocks(x)
-        pack(blocks)
+        pack_decoder(blocks)
         assert (blocks(x) - before).norm() < 0.04 * (before - x).norm()
 
 
@@ -232,7 +232,37 @@ def test_packed_blocks_give_the_same_bytes_frame_by_frame_and_at_once():
     torch.manual_seed(0)
     blocks, x, past = nn.Sequential(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(1, 40, 64), {}
     with torch.no_grad():
-        pack(blocks)
+        pack_decoder(blocks)
         pieces = [blocks[0](x[:, i : i + 4], past, last=i == 36) for i in range(0, 40, 4)]
         whole = blocks(x)
     assert torch.equal(torch.cat(pieces, 1), whole)
+
+
+@pytest.fixture
+def double_block():
+    torch.manual_seed(0)
+    block = ConvNeXtBlock(64, 192, 5, 0.5).double().requires_grad_(False)
+    block.norm.weight.uniform_(-2, 2)
+    block.norm.bias.uniform_(-1, 1)
+    return block, torch.randn(2, 40, 64, dtype=torch.float64)
+
+
+def test_the_encoders_blocks_compute_what_they_did_within_a_thousandth(double_block):
+    block, x = double_block
+    change = block(x) - x
+    packed = Int16Block(block, by_bytes=False)(x) - x
+    assert 0 < (packed - change).norm() < 1e-3 * change.norm()
+
+
+def test_the_encoders_blocks_give_the_same_bits_frame_by_frame_and_at_once(double_block):
+    block, x = double_block
+    packed, past = Int16Block(block, multiplies_bytes()), {}
+    pieces = [packed(x[:, i : i + 1], past, last=i == 39) for i in range(40)]
+    assert torch.equal(torch.cat(pieces, 1), packed(x))
+
+
+@pytest.mark.skipif(not multiplies_bytes(), reason="this processor does not multiply bytes")
+def test_the_encoders_blocks_give_the_same_bits_by_bytes_and_by_doubles(double_block):
+    block, x = double_block
+    x[0, 0] = 1e6  # beyond every range
+    assert torch.equal(Int16Block(block, True)(x), Int16Block(block, False)(x))

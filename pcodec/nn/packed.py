@@ -7,9 +7,10 @@ does little more than multiply. Both take less of fewer bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.nn.streaming import ConvNeXtBlock, Past, with_past
@@ -77,37 +78,86 @@ class Int8Linear(nn.Module):
         return y
 
 
-class Int8Block(nn.Module):
-    """A `ConvNeXtBlock` whose dense layers multiply bytes.
+class Int16Linear(nn.Module):
+    """A product of whole numbers of 16 bits: exact, so the same in any order of its sums.
 
-    The bytes' ranges follow from the weights alone, so that nothing has to be measured. Of n
-    normalised channels none exceeds the square root of n. A hidden unit would have its
-    weights' norm as standard deviation, were those independent; speech has up to eight of it.
+    Where the processor multiplies bytes, a number is two of them, its digits to base 256;
+    elsewhere float64 holds all the sums.
     """
 
-    DEVIATIONS = 8.0
-    GELU_LOW = -0.18
-    """just below its minimum"""
+    LARGEST = 127 * 256 + 127
+
+    def __init__(self, weight: Tensor, bias: Tensor, most: float, by_bytes: bool) -> None:
+        """weight (out_channels, channels), bias (out_channels,); most: the largest input."""
+        super().__init__()
+        scales = (weight.abs().amax(1) / self.LARGEST).clamp(min=1e-12)
+        numbers = (weight / scales[:, None]).round()
+        self.by_bytes = by_bytes
+        self.weight = (self.digits(numbers) if by_bytes else numbers).t().contiguous()
+        self.step = most / self.LARGEST
+        self.scales, self.bias = scales * self.step, bias
+
+    @staticmethod
+    def digits(numbers: Tensor) -> Tensor:
+        """(n, channels) -> (2 n, channels) of bytes: all the high ones, then the low ones."""
+        high = ((numbers + 128) / 256).floor()
+        return torch.cat([high, numbers - 256 * high]).to(torch.int8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs in steps, float64 (..., channels) -> (..., out_channels)."""
+        numbers = x.round().clamp(-self.LARGEST, self.LARGEST).flatten(0, -2)
+        if self.by_bytes:
+            sums = torch._int_mm(self.digits(numbers), self.weight).double()
+            for dim in (0, 1):
+                high, low = sums.chunk(2, dim)
+                sums = torch.add(low, high, alpha=256)
+        else:
+            sums = numbers @ self.weight
+        return torch.addcmul(self.bias, sums, self.scales).view(*x.shape[:-1], -1)
+
+
+DEVIATIONS = 8.0
+"""A hidden unit would have its weights' norm as standard deviation, were its inputs
+independent; speech has up to this many of it."""
+
+
+class Folded(NamedTuple):
+    """The two products of a `ConvNeXtBlock`, with what only scales in them.
+
+    What their inputs may be follows from the weights alone, so that nothing has to be
+    measured. Of n normalised channels none exceeds the square root of n.
+    """
+
+    expand: tuple[Tensor, Tensor]
+    """weight, bias: those of the normalisation are in them"""
+    contract: tuple[Tensor, Tensor]
+    """the block's scale is in them"""
+    normal: float
+    """the largest normalised channel"""
+    hidden: float
+    """the largest hidden unit"""
+
+    @classmethod
+    def of(cls, block: ConvNeXtBlock) -> Folded:
+        norm, expand, contract, scale = block.norm, block.expand, block.contract, block.scale
+        weight, bias = expand.weight * norm.weight, expand.bias + expand.weight @ norm.bias
+        hidden = float((DEVIATIONS * weight.norm(dim=1) + bias).max())
+        scaled = contract.weight * scale[:, None], contract.bias * scale
+        return cls((weight, bias), scaled, len(norm.weight) ** 0.5, hidden)
+
+
+class PackedBlock(nn.Module):
+    """A `ConvNeXtBlock` whose dense layers multiply whole numbers."""
 
     def __init__(self, block: ConvNeXtBlock) -> None:
         super().__init__()
         self.kernel = block.kernel
         self.depthwise, self.bias = block.depthwise.detach().unbind(0), block.bias.detach()
-        # The normalisation's own weights go into the product; in their place stands the step
-        # of the bytes, and what makes cutting off a rounding.
-        expand, norm, scale = block.expand, block.norm, block.scale[:, None]
-        most = len(norm.weight) ** 0.5
-        normal = Bytes(-most, most)
-        self.shape = norm.normalized_shape
-        self.steps = torch.full_like(norm.weight, 1 / normal.step)
-        self.middle = torch.full_like(norm.bias, normal.zero + 0.5)
-        weight = expand.weight * norm.weight
-        bias = expand.bias + expand.weight @ norm.bias
-        high = float((self.DEVIATIONS * weight.norm(dim=1) + bias).max())
-        hidden = Bytes(self.GELU_LOW, high)
-        self.expand = Int8Linear(weight, bias, normal, hidden, ("gelu", [], "tanh"))
-        contract = block.contract
-        self.contract = Int8Linear(contract.weight * scale, contract.bias * block.scale, hidden)
+        self.shape = block.norm.normalized_shape
+
+    def dense(self, y: Tensor) -> Tensor:
+        """What stands between the depthwise convolution and the sum."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
         """(B, T, channels) -> (B, T, channels)."""
@@ -119,20 +169,74 @@ class Int8Block(nn.Module):
         y = torch.addcmul(self.bias, shifted[0], self.depthwise[0])
         for part, weight in zip(shifted[1:], self.depthwise[1:], strict=True):
             y.addcmul_(part, weight)
+        return self.dense(y).add_(x)
+
+
+class Int8Block(PackedBlock):
+    """Of 8 bits; float32 between the products."""
+
+    GELU_LOW = -0.18
+    """just below its minimum"""
+
+    def __init__(self, block: ConvNeXtBlock) -> None:
+        super().__init__(block)
+        folded = Folded.of(block)
+        # In the place of the normalisation's own weights stands the step of the bytes, and
+        # what makes cutting off a rounding.
+        normal = Bytes(-folded.normal, folded.normal)
+        self.steps = torch.full(self.shape, 1 / normal.step)
+        self.middle = torch.full(self.shape, normal.zero + 0.5)
+        hidden = Bytes(self.GELU_LOW, folded.hidden)
+        self.expand = Int8Linear(*folded.expand, normal, hidden, ("gelu", [], "tanh"))
+        self.contract = Int8Linear(*folded.contract, hidden)
+
+    def dense(self, y: Tensor) -> Tensor:
         y = torch.layer_norm(y, self.shape, self.steps, self.middle).clamp_(0, 255)
-        y = self.contract(self.expand(y.to(torch.uint8)))
-        return y.add_(x)
+        return self.contract(self.expand(y.to(torch.uint8)))
+
+
+class Int16Block(PackedBlock):
+    """Of 16 bits; float64 between the products."""
+
+    def __init__(self, block: ConvNeXtBlock, by_bytes: bool) -> None:
+        super().__init__(block)
+        folded = Folded.of(block)
+        self.expand = Int16Linear(*folded.expand, folded.normal, by_bytes)
+        self.contract = Int16Linear(*folded.contract, folded.hidden, by_bytes)
+        self.steps = torch.full(
+            self.shape, 1 / self.expand.step, dtype=torch.float64, device=self.bias.device
+        )
+
+    def dense(self, y: Tensor) -> Tensor:
+        hidden = self.expand(torch.layer_norm(y, self.shape, self.steps))
+        return self.contract(F.gelu(hidden, approximate="tanh") / self.contract.step)
+
+
+def multiplies_bytes() -> bool:
+    """Whether this processor has instructions for it, and torch a library that uses them."""
+    return processor_has("avx512_vnni") and torch.backends.mkldnn.is_available()
 
 
 @torch.no_grad()
-def pack(networks: nn.Module) -> None:
+def pack_encoder(networks: nn.Module, device: torch.device) -> None:
+    """Packs the blocks of networks in float64 that only infer, from now on.
+
+    So their products, most of what an encoder does, are exact: what it chooses depends
+    neither on how a stream is cut nor on the machine.
+    """
+    by_bytes = device.type == "cpu" and multiplies_bytes()
+    _replace(networks, ConvNeXtBlock, lambda block: Int16Block(block, by_bytes))
+
+
+@torch.no_grad()
+def pack_decoder(networks: nn.Module) -> None:
     """Packs all dense layers of networks that only infer, on a CPU, from now on.
 
     The blocks, which are most of it, multiply bytes where the processor does; the others
     bfloat16 where it does, as in training. All that is between stays float32.
     """
     dtype = torch.bfloat16 if processor_has("avx512_bf16") else torch.float32
-    if processor_has("avx512_vnni"):
+    if multiplies_bytes():
         _replace(networks, ConvNeXtBlock, Int8Block)
     _replace(networks, nn.Linear, lambda layer: PackedLinear(layer, dtype))
 

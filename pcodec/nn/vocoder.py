@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
@@ -84,18 +85,20 @@ class Consistency(nn.Module):
         if count == 0:
             return Spectrum(*(part[:, overlap:] for part in frames))
         pieces = torch.fft.irfft(frames.complex(), self.n_fft) * self.window
-        weights = self.window.square()
-        own = pieces[:, overlap:]
-        total, weight = own.clone(), weights.repeat(count, 1)
+        # One more row, of squared windows: their sum is what the frames were scaled by.
+        weights = self.window.square().expand(1, overlap + count, -1)
+        pieces = torch.cat([pieces, weights])
+        # All that a column's frames see, with as many frames before it as overlap with it.
+        lead = self.column - 1 - int(later[overlap])
+        rest = -(lead + count) % self.column
+        pieces = F.pad(pieces, (0, 0, lead, rest)).unflatten(2, (-1, self.hop))
+        columns = pieces.unfold(1, overlap + self.column, self.column).movedim(-1, 2)
+        total = F.pad(columns[:, :, :, 0], (0, 0, 0, overlap))
         for i in range(1, overlap + 1):
-            cut = i * self.hop
-            total[..., :-cut] += pieces[:, overlap - i : overlap - i + count, cut:]
-            weight[:, :-cut] += weights[cut:]
-            if i < count:
-                with_it = (later[overlap : overlap + count - i] >= i).to(x)[:, None]
-                total[:, :-i, cut:] += own[:, i:, :-cut] * with_it
-                weight[:-i, cut:] += weights[:-cut] * with_it
-        again = torch.fft.rfft(total / weight.clamp(min=1e-3) * self.window)
+            total[:, :, i : i + columns.shape[2]] += columns[:, :, :, i]
+        seen = total.unfold(2, overlap + 1, 1)[:, :, overlap:].transpose(3, 4)
+        seen = seen.flatten(3).flatten(1, 2)[:, lead : lead + count]
+        again = torch.fft.rfft(seen[:-1] / seen[-1].clamp(min=1e-3) * self.window)
         agreed = unit(torch.view_as_real(again))
         beyond = unit(torch.lerp(phasor[:, overlap:], agreed, 1 + self.BEYOND))
         return Spectrum(log_amplitude[:, overlap:], beyond, frame[None, overlap:])
