@@ -14,7 +14,7 @@ from pcodec.eval import metrics
 from pcodec.nn.weights import Networks
 from pcodec.train import stages
 from pcodec.train.data import Batches, Corpus
-from pcodec.train.losses import DisturbanceLoss, limit_gradient
+from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, limit_gradient
 
 RECIPE = """
 [codec]
@@ -43,7 +43,7 @@ options = {{ {options} }}
         "joint": "mel = 2.0, free = 0.0",
         "refine": "mel = 2.0, adversarial = 1.0, judged = 1",
         "hifigan": "adversarial = 1.0",
-        "concealment": "",
+        "concealment": "disturbance = 1.0",
     }.items()
 )
 
@@ -169,6 +169,38 @@ def test_the_disturbance_is_refused_at_rates_that_pesq_does_not_know():
 def test_what_is_added_disturbs_more_than_what_is_missing(speech):
     loss, target = DisturbanceLoss(), torch.tensor(speech)[None]
     assert float(loss(3 * target, target)) > 2 * float(loss(target / 3, target))
+
+
+@pytest.fixture
+def mel(speech):
+    frames = Networks(CodecConfig(), ("encoder",)).mel(torch.tensor(speech)[None])
+    return frames[:, : len(speech) // 128]
+
+
+def test_a_guess_disturbs_by_its_shape_and_not_by_its_level(mel):
+    loss = MelDisturbanceLoss(CodecConfig())
+    shape = torch.tensor([0.5, -0.5]).repeat(mel.shape[2] // 2)
+    nothing, level, other = (float(loss(mel + change, mel)) for change in (0.0, 0.5, shape))
+    assert level == pytest.approx(nothing, abs=0.01) and other > nothing + 0.1
+
+
+def test_one_bad_frame_of_a_syllable_disturbs_nearly_as_much_as_five(mel):
+    loss, one, five = MelDisturbanceLoss(CodecConfig()), mel.clone(), mel.clone()
+    loudest = int(mel[0].sum(-1).argmax()) // 2 * 2
+    noise = torch.randn(mel.shape[2], generator=torch.Generator().manual_seed(0))
+    one[:, loudest] += noise
+    five[:, loudest : loudest + 10] += noise
+    assert 1 < float(loss(five, mel)) / float(loss(one, mel)) < 2
+
+
+def test_losses_are_drawn_in_every_share_up_to_a_third_and_in_bursts():
+    torch.manual_seed(0)
+    lost = stages.ConcealmentModel.draw_losses(400, 200)
+    shares = lost.float().mean(1)
+    assert shares.min() < 0.05 and 0.25 < shares.max() < 0.5
+    begins = (lost & ~lost.roll(1, 1)).sum(1)
+    bursts = lost.sum(1) / begins.clamp(min=1)
+    assert bursts.min() < 1.3 and bursts.max() > 3
 
 
 def test_no_frame_has_much_more_gradient_than_the_others():

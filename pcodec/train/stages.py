@@ -39,6 +39,7 @@ from pcodec.train.discriminators import (
 )
 from pcodec.train.losses import (
     DisturbanceLoss,
+    MelDisturbanceLoss,
     MultiResolutionMelLoss,
     limit_gradient,
     loudness_weights,
@@ -68,6 +69,12 @@ class Settings:
     """of the trained weights in what is shipped; the rest is what the stage began with"""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """weights of the losses, by name"""
+
+
+def refuse_disturbance(rate: int) -> None:
+    """PcodecError where PESQ is not defined."""
+    if rate != DisturbanceLoss.RATE:
+        raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
 
 
 class Game:
@@ -343,8 +350,8 @@ class Waveform(Stage):
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.free_waveform_loss = MultiResolutionMelLoss(rate, shortest=512).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
-        if settings.options.get("disturbance") and rate != self.disturbance.RATE:
-            raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
+        if settings.options.get("disturbance"):
+            refuse_disturbance(rate)
         if settings.options.get("adversarial"):
             self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
 
@@ -536,24 +543,38 @@ class HifiGanVocoder(Waveform):
 
 
 class ConcealmentModel(Stage):
-    """The model that foresees lost columns, over a frozen codec."""
+    """The model that foresees lost columns, over a frozen codec.
+
+    Options "mel" and "disturbance": weights of what losses change in the decoded log-mel, and
+    of how PESQ would hear it.
+    """
 
     name = "concealment"
     parts: ClassVar[tuple[str, ...]] = ("concealment",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        self.disturbance: MelDisturbanceLoss | None = None
+        if settings.options.get("disturbance"):
+            refuse_disturbance(networks.config.sample_rate)
+            self.disturbance = MelDisturbanceLoss(networks.config).to(self.device)
+
     @staticmethod
     def draw_losses(batch: int, columns: int) -> Tensor:
-        """(batch, columns) bool: bursts of one to six columns, about a quarter of all."""
-        begins, length = torch.rand(batch, columns) < 0.1, torch.randint(1, 7, (batch, columns))
+        """(batch, columns) bool: in each item up to a third, in bursts of up to six columns."""
+        longest = torch.randint(1, 7, (batch, 1))
+        share = 0.02 + 0.3 * torch.rand(batch, 1)
+        begins = torch.rand(batch, columns) < share / ((longest + 1) / 2)
+        length = 1 + (longest * torch.rand(batch, columns)).long()
         lost = torch.zeros(batch, columns, dtype=torch.bool)
         for i in range(6):
             lost[:, i:] |= (begins & (length > i))[:, : columns - i]
         return lost
 
-    def error(
+    def errors(
         self, samples: Tensor, lost: Tensor, conceal: Callable[[Tensor, Tensor], Tensor]
-    ) -> Tensor:
+    ) -> dict[str, Tensor]:
         """What losses change in the decoded log-mel, by the loudness of the lost frames.
 
         Those around them, which the decoder makes of the same columns, are in the sum too.
@@ -565,26 +586,35 @@ class ConcealmentModel(Stage):
         gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
         with torch.autocast(self.device.type, torch.bfloat16):
             foreseen = conceal(latents, lost).float()
-        error = (self.decode(foreseen) - wanted).abs()
-        return (error * weights).sum() / ((weights * gone).sum() + 1e-9)
+        got = self.decode(foreseen)
+        error = ((got - wanted).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
+        heard = {} if self.disturbance is None else {"disturbance": self.disturbance(got, wanted)}
+        return {"mel": error, **heard}
 
     def losses(self, samples: Tensor) -> dict[str, Tensor]:
         lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
-        return {"total": self.error(samples, lost, self.networks.concealment)}
+        losses = self.errors(samples, lost, self.networks.concealment)
+        weights = {"mel": 1.0, **self.settings.options}
+        return {
+            **losses,
+            "total": sum((weights[k] * x for k, x in losses.items()), torch.zeros(())),
+        }
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         overhang, state = self.networks.mel.overhang, torch.get_rng_state()
         model = self.networks.concealment
-        errors = []
+        ways: dict[str, Callable[..., Tensor]] = {"error": model, "held": model.hold}
+        results: dict[str, list[float]] = {}
         for i, clip in enumerate(clips):
             torch.manual_seed(i)
             columns = len(clip) // self.networks.config.column_samples
             lost = self.draw_losses(1, columns).to(self.device)
             padded = torch.nn.functional.pad(clip[None], (overhang, overhang)).to(self.device)
-            errors.append([float(self.error(padded, lost, way)) for way in (model, model.hold)])
+            for way, conceal in ways.items():
+                for name, error in self.errors(padded, lost, conceal).items():
+                    results.setdefault(f"{name}_{way}", []).append(float(error))
         torch.set_rng_state(state)
-        error, held = torch.tensor(errors).mean(0).tolist()
-        return {"error": error, "error_held": held}
+        return {name: sum(errors) / len(errors) for name, errors in results.items()}
 
 
 STAGES: dict[str, type[Stage]] = {
