@@ -77,6 +77,7 @@ class Codec:
         if bitstream_id(networks) != self.model.bitstream_id:
             raise PcodecError(f"{self.model.folder}: the weights are not those of config.json")
         networks = networks.double().to(self.device).eval().requires_grad_(False)
+        networks.quantizer.freeze()
         pack_encoder(networks, self.device)
         return networks
 

@@ -100,12 +100,12 @@ class Int16Linear(nn.Module):
     @staticmethod
     def digits(numbers: Tensor) -> Tensor:
         """(n, channels) -> (2 n, channels) of bytes: all the high ones, then the low ones."""
-        high = ((numbers + 128) / 256).floor()
-        return torch.cat([high, numbers - 256 * high]).to(torch.int8)
+        high = (numbers + 128).div_(256).floor_()
+        return torch.cat([high, torch.sub(numbers, high, alpha=256)]).to(torch.int8)
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs in steps, float64 (..., channels) -> (..., out_channels)."""
-        numbers = x.round().clamp(-self.LARGEST, self.LARGEST).flatten(0, -2)
+        numbers = x.round().clamp_(-self.LARGEST, self.LARGEST).flatten(0, -2)
         if self.by_bytes:
             sums = torch._int_mm(self.digits(numbers), self.weight).double()
             for dim in (0, 1):
@@ -191,7 +191,8 @@ class Int8Block(PackedBlock):
         self.contract = Int8Linear(*folded.contract, hidden)
 
     def dense(self, y: Tensor) -> Tensor:
-        y = torch.layer_norm(y, self.shape, self.steps, self.middle).clamp_(0, 255)
+        # Within the bytes' range: the largest of n normalised channels is sqrt(n) (1 - 1 / n).
+        y = torch.layer_norm(y, self.shape, self.steps, self.middle)
         return self.contract(self.expand(y.to(torch.uint8)))
 
 

@@ -35,6 +35,7 @@ class Quantizer(nn.Module):
     def __init__(self, entries: int, dim: int, decay: float = 0.99) -> None:
         super().__init__()
         self.decay = decay
+        self._frozen: Tensor | None = None
         self.register_buffer("codebook", torch.zeros(entries, dim))
         # Moving averages; a count of zero everywhere means: not initialised yet.
         self.register_buffer("counts", torch.zeros(entries))
@@ -42,9 +43,16 @@ class Quantizer(nn.Module):
 
     def nearness(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> (..., entries): most at the nearest entry."""
+        offsets = self._offsets() if self._frozen is None else self._frozen
+        return F.linear(latents, self.codebook, offsets)
+
+    def _offsets(self) -> Tensor:
         # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
-        offset = -0.5 * self.codebook.square().sum(1)
-        return F.linear(latents, self.codebook, offset)
+        return -0.5 * self.codebook.square().sum(1)
+
+    def freeze(self) -> None:
+        """For inference: the codebook does not change from now on."""
+        self._frozen = self._offsets()
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> indices (...) of the nearest entries."""
