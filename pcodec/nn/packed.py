@@ -191,7 +191,7 @@ class Int8Block(PackedBlock):
         self.contract = Int8Linear(*folded.contract, hidden)
 
     def dense(self, y: Tensor) -> Tensor:
-        # Within the bytes' range: the largest of n normalised channels is sqrt(n) (1 - 1 / n).
+        # Within the bytes' range: no normalised channel of n exceeds the square root of n - 1.
         y = torch.layer_norm(y, self.shape, self.steps, self.middle)
         return self.contract(self.expand(y.to(torch.uint8)))
 
