@@ -165,6 +165,11 @@ class DisturbanceLoss(nn.Module):
         ratio = ((got + 50) / (wanted + 50)) ** 1.2
         return torch.where(ratio < 3, 0.0, ratio.clamp(max=12))
 
+    @staticmethod
+    def together(disturbance: Tensor, by_added: Tensor) -> Tensor:
+        """What both take from PESQ's score."""
+        return 0.1 * disturbance + 0.0309 * by_added
+
     def disturbances(self, got: Tensor, wanted: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         """Band powers (B, frames, bands) -> a frame's disturbance, and that by what is added."""
         loudness, wanted_loudness = self.loudness(got), self.loudness(wanted)
@@ -183,8 +188,7 @@ class DisturbanceLoss(nn.Module):
         got = (self.power(predicted) * gain) @ self.bands
         disturbances = self.disturbances(got, wanted, self.added(got.detach(), wanted))
         # P.862 lets the worst frames of a syllable count most; for a gradient that is too rough.
-        means = [(d.square().mean(-1) + 1e-9).sqrt().mean() for d in disturbances]
-        return 0.1 * means[0] + 0.0309 * means[1]
+        return self.together(*((d.square().mean(-1) + 1e-9).sqrt().mean() for d in disturbances))
 
 
 class MelDisturbanceLoss(DisturbanceLoss):
@@ -241,8 +245,7 @@ class MelDisturbanceLoss(DisturbanceLoss):
             smoothed = smoothed + 0.8 * 0.2**i * F.pad(level, (i, 0), value=1.0)[:, :-i]
         got = got * smoothed.clamp(3e-4, 5.0)[..., None]
         disturbances = self.disturbances(got, wanted, self.added(got, wanted))
-        means = [self.mean(d / louder).mean() for d in disturbances]
-        return 0.1 * means[0] + 0.0309 * means[1]
+        return self.together(*(self.mean(d / louder).mean() for d in disturbances))
 
 
 class _LimitGradient(torch.autograd.Function):

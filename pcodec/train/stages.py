@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ from pcodec.train.losses import (
 from pcodec.train.pitch import pitch_loss, track_pitch
 
 Logs = dict[str, float]
+Losses = dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,7 +295,7 @@ def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
     inverse = InverseSTFT(512, n.config.hop)
     filters = mel_filters(n.config.mel_bands, 512, n.config.sample_rate)
     spread = error @ (filters / (filters.sum(0) + 1e-6))
-    padded = torch.nn.functional.pad(clip, (inverse.overhang, inverse.overhang))
+    padded = F.pad(clip, (inverse.overhang, inverse.overhang))
     spectrum = torch.fft.rfft(padded.unfold(-1, 512, n.config.hop) * inverse.window)
     return inverse(spectrum[None] * spread.exp())[0].clamp(-1, 1)
 
@@ -572,46 +573,43 @@ class ConcealmentModel(Stage):
             lost[:, i:] |= (begins & (length > i))[:, : columns - i]
         return lost
 
-    def errors(
-        self, samples: Tensor, lost: Tensor, conceal: Callable[[Tensor, Tensor], Tensor]
-    ) -> dict[str, Tensor]:
+    def errors(self, mel: Tensor, latents: Tensor, lost: Tensor, foreseen: Tensor) -> Losses:
         """What losses change in the decoded log-mel, by the loudness of the lost frames.
 
         Those around them, which the decoder makes of the same columns, are in the sum too.
         """
-        mel, latents = self.codes(samples)
         with torch.no_grad():
             wanted = self.decode(latents)
         weights = loudness_weights(mel)
         gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
-        with torch.autocast(self.device.type, torch.bfloat16):
-            foreseen = conceal(latents, lost).float()
-        got = self.decode(foreseen)
+        got = self.decode(foreseen.float())
         error = ((got - wanted).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
         heard = {} if self.disturbance is None else {"disturbance": self.disturbance(got, wanted)}
         return {"mel": error, **heard}
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
-        losses = self.errors(samples, lost, self.networks.concealment)
+        mel, latents = self.codes(samples)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            foreseen = self.networks.concealment(latents, lost)
+        losses = self.errors(mel, latents, lost, foreseen)
         weights = {"mel": 1.0, **self.settings.options}
-        return {
-            **losses,
-            "total": sum((weights[k] * x for k, x in losses.items()), torch.zeros(())),
-        }
+        total = sum((weights[k] * x for k, x in losses.items()), torch.zeros(()))
+        return {**losses, "total": total}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         overhang, state = self.networks.mel.overhang, torch.get_rng_state()
         model = self.networks.concealment
-        ways: dict[str, Callable[..., Tensor]] = {"error": model, "held": model.hold}
         results: dict[str, list[float]] = {}
         for i, clip in enumerate(clips):
             torch.manual_seed(i)
             columns = len(clip) // self.networks.config.column_samples
             lost = self.draw_losses(1, columns).to(self.device)
-            padded = torch.nn.functional.pad(clip[None], (overhang, overhang)).to(self.device)
-            for way, conceal in ways.items():
-                for name, error in self.errors(padded, lost, conceal).items():
+            padded = F.pad(clip[None], (overhang, overhang)).to(self.device)
+            mel, latents = self.codes(padded)
+            ways = {"error": model(latents, lost), "held": model.hold(latents, lost)}
+            for way, foreseen in ways.items():
+                for name, error in self.errors(mel, latents, lost, foreseen).items():
                     results.setdefault(f"{name}_{way}", []).append(float(error))
         torch.set_rng_state(state)
         return {name: sum(errors) / len(errors) for name, errors in results.items()}
