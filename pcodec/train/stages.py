@@ -196,7 +196,7 @@ class Stage:
         with torch.autocast(self.device.type, torch.bfloat16):
             return self.networks.decoder(latents).float()
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         """Losses by name; "total" is what is minimised. Detached extras start with "_"."""
         raise NotImplementedError
 
@@ -215,11 +215,11 @@ class Stage:
         self.after(losses)
         return {**logs, **extra, **norms}
 
-    def complete(self, losses: dict[str, Tensor]) -> Logs:
+    def complete(self, losses: Losses) -> Logs:
         """Adds to the total what is not compiled: the adversarial terms."""
         return {}
 
-    def after(self, losses: dict[str, Tensor]) -> None:
+    def after(self, losses: Losses) -> None:
         """What follows an update."""
 
     def set_learning_rate(self, rate: float) -> None:
@@ -251,7 +251,7 @@ class VqVae(Stage):
     name = "vqvae"
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         mel, latents = self.encode(samples)
         codes = self.networks.quantizer(latents)
         decoded = self.decode(codes.latents)
@@ -265,7 +265,7 @@ class VqVae(Stage):
             "_decoded": decoded,
         }
 
-    def after(self, losses: dict[str, Tensor]) -> None:
+    def after(self, losses: Losses) -> None:
         self.networks.quantizer.update(losses["_latents"], losses["_indices"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
@@ -315,13 +315,13 @@ class Adversarial(VqVae):
         opponent = Game(MelDiscriminator(), settings.learning_rate, self.device, rate=4.0)
         self.opponent = self.game = opponent
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         losses = super().losses(samples)
         with torch.no_grad():
             losses["_mel"] = self.networks.mel.frames(samples)
         return losses
 
-    def complete(self, losses: dict[str, Tensor]) -> Logs:
+    def complete(self, losses: Losses) -> Logs:
         real, fake = losses["_mel"], losses["_decoded"]
         logs = self.opponent.update(real, fake)
         deceit, _ = self.opponent.judge(real, fake)
@@ -364,7 +364,7 @@ class Waveform(Stage):
         mel, latents = self.codes(samples)
         return mel, self.decode(latents)
 
-    def spectral_losses(self, mel: Tensor, samples: Tensor) -> dict[str, Tensor]:
+    def spectral_losses(self, mel: Tensor, samples: Tensor) -> Losses:
         """Regression losses of the spectral vocoder on a log-mel of the samples."""
         n = self.networks
         mel = limit_gradient(mel)
@@ -406,7 +406,7 @@ class Waveform(Stage):
             "_target": target,
         }
 
-    def complete(self, losses: dict[str, Tensor]) -> Logs:
+    def complete(self, losses: Losses) -> Logs:
         if self.game is None:
             return {}
         real, fake = losses["_target"], losses["_output"]
@@ -451,7 +451,7 @@ class Vocoder(Waveform):
     parts: ClassVar[tuple[str, ...]] = ("spectral",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         with torch.no_grad():
             mel, decoded = self.mels(samples)
         true = round(self.settings.options.get("true_share", 0.0) * len(samples))
@@ -471,7 +471,7 @@ class EndToEnd(Waveform):
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = parts
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         options = self.settings.options
         mel, latents = self.encode(samples)
         codes = self.networks.quantizer(latents)
@@ -489,7 +489,7 @@ class EndToEnd(Waveform):
             "_indices": codes.indices,
         }
 
-    def after(self, losses: dict[str, Tensor]) -> None:
+    def after(self, losses: Losses) -> None:
         self.networks.quantizer.update(losses["_latents"], losses["_indices"])
 
 
@@ -502,7 +502,7 @@ class Joint(Waveform):
     parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         mel, decoded = self.mels(samples)
         losses = self.spectral_losses(decoded, samples)
         reconstruction = mel_loss(decoded, mel)
@@ -527,7 +527,7 @@ class HifiGanVocoder(Waveform):
     def make_discriminator(self) -> nn.Module:
         return WaveformDiscriminator()
 
-    def losses(self, samples: Tensor) -> dict[str, Tensor]:
+    def losses(self, samples: Tensor) -> Losses:
         n = self.networks
         with torch.no_grad():
             _, decoded = self.mels(samples)
