@@ -573,16 +573,20 @@ class ConcealmentModel(Stage):
             lost[:, i:] |= (begins & (length > i))[:, : columns - i]
         return lost
 
-    def errors(self, mel: Tensor, latents: Tensor, lost: Tensor, foreseen: Tensor) -> Losses:
+    def foresee(self, latents: Tensor, lost: Tensor) -> Tensor:
+        """Latents with what the model foresees in the place of the lost columns."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            foreseen: Tensor = self.networks.concealment(latents, lost)
+        return foreseen.float()
+
+    def errors(self, mel: Tensor, wanted: Tensor, lost: Tensor, foreseen: Tensor) -> Losses:
         """What losses change in the decoded log-mel, by the loudness of the lost frames.
 
         Those around them, which the decoder makes of the same columns, are in the sum too.
         """
-        with torch.no_grad():
-            wanted = self.decode(latents)
         weights = loudness_weights(mel)
         gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
-        got = self.decode(foreseen.float())
+        got = self.decode(foreseen)
         error = ((got - wanted).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
         heard = {} if self.disturbance is None else {"disturbance": self.disturbance(got, wanted)}
         return {"mel": error, **heard}
@@ -590,16 +594,16 @@ class ConcealmentModel(Stage):
     def losses(self, samples: Tensor) -> Losses:
         lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
         mel, latents = self.codes(samples)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            foreseen = self.networks.concealment(latents, lost)
-        losses = self.errors(mel, latents, lost, foreseen)
+        with torch.no_grad():
+            wanted = self.decode(latents)
+        losses = self.errors(mel, wanted, lost, self.foresee(latents, lost))
         weights = {"mel": 1.0, **self.settings.options}
         total = sum((weights[k] * x for k, x in losses.items()), torch.zeros(()))
         return {**losses, "total": total}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         overhang, state = self.networks.mel.overhang, torch.get_rng_state()
-        model = self.networks.concealment
+        hold = self.networks.concealment.hold
         results: dict[str, list[float]] = {}
         for i, clip in enumerate(clips):
             torch.manual_seed(i)
@@ -607,9 +611,10 @@ class ConcealmentModel(Stage):
             lost = self.draw_losses(1, columns).to(self.device)
             padded = F.pad(clip[None], (overhang, overhang)).to(self.device)
             mel, latents = self.codes(padded)
-            ways = {"error": model(latents, lost), "held": model.hold(latents, lost)}
+            wanted = self.decode(latents)
+            ways = {"error": self.foresee(latents, lost), "held": hold(latents, lost)}
             for way, foreseen in ways.items():
-                for name, error in self.errors(mel, latents, lost, foreseen).items():
+                for name, error in self.errors(mel, wanted, lost, foreseen).items():
                     results.setdefault(f"{name}_{way}", []).append(float(error))
         torch.set_rng_state(state)
         return {name: sum(errors) / len(errors) for name, errors in results.items()}
