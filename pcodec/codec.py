@@ -86,6 +86,8 @@ class Codec:
         if (self.model.folder / "concealment.safetensors").exists():
             parts = (*parts, "concealment")
         networks = self._load(parts).to(self.device).eval().requires_grad_(False)
+        if "spectral" in parts:
+            networks.spectral.freeze()
         if self.device.type == "cpu" and torch.backends.mkldnn.is_available():
             pack_decoder(networks)
         return networks

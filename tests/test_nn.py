@@ -46,7 +46,7 @@ def modules():
     return {
         "encoder": (vqvae.encoder, torch.randn(2, 80, 96), 4),
         "decoder": (vqvae.decoder, torch.randn(2, 20, 24, 12), 1),
-        "spectral": (SpectralVocoder(CONFIG), torch.randn(2, 40, 96) - 4, 1),
+        "spectral": (SpectralVocoder(CONFIG), torch.randn(2, 160, 96) - 4, 4),
         "hifigan": (HifiGan(CONFIG), torch.randn(2, 40, 96) - 4, 1),
         "mel": (MelSpectrogram(16000, 1024, 512, 128, 96), torch.randn(2, 5120), 1),
     }
@@ -191,6 +191,16 @@ def test_unvoiced_frames_are_excited_by_noise_and_onsets_restart_the_pulses():
     phasors, level = excitation(track)
     assert level[0, :4].abs().max() == 0 < level[0, 4:].abs().max()
     assert phasors[0, :4].mean().abs() < 0.1
+
+
+def test_a_frozen_vocoder_gives_what_it_gave():
+    vocoder, mel = SpectralVocoder(CONFIG), torch.randn(1, 40, 96) - 4
+    with torch.no_grad():
+        for parameter in (vocoder.source.weight, vocoder.source.bias, vocoder.inverse):
+            parameter.copy_(0.1 * torch.randn(parameter.shape))
+        before = vocoder(mel)
+        vocoder.freeze()
+        torch.testing.assert_close(vocoder(mel), before, atol=1e-5, rtol=1e-4)
 
 
 def test_concealment_starts_as_the_last_column_held():

@@ -32,8 +32,6 @@ class Spectrum(NamedTuple):
     """(B, frames, n_fft // 2 + 1), natural log"""
     phasor: Tensor
     """(B, frames, n_fft // 2 + 1, 2), cosine and sine of the phase"""
-    frame: Tensor
-    """(B, frames), the frames' numbers in the stream"""
 
     def complex(self) -> Tensor:
         """(B, frames, n_fft // 2 + 1)"""
@@ -44,64 +42,57 @@ class Spectrum(NamedTuple):
 class Consistency(nn.Module):
     """One step of Griffin & Lim (1984), with no look-ahead: phases that agree with each other.
 
-    Frames come in columns. A frame's samples are overlapped and added with those of the
-    frames before it, and of those after it that come with the same column. The result goes
-    from the phases that it had to those of what that gives, and beyond (Perraudin et al. 2013).
+    Frames come in columns, and before and after them is silence. A frame's samples are
+    overlapped and added with those of the frames before it, and of those after it that come
+    with the same column. The result goes from the phases that it had to those of what that
+    gives, and beyond (Perraudin et al. 2013).
     """
 
     BEYOND = 0.6
     """how far beyond the step's own result it goes, in steps"""
     window: Tensor
+    scale: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames
-        # The last frame that a column brings: the vocoder holds back those it looks ahead at.
-        self.end = (-1 - config.vocoder_look_ahead) % self.column
-        self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
+        self.overlap = self.n_fft // self.hop - 1
+        # The vocoder holds back those it looks ahead at: what it has of the first column.
+        self.lead = config.vocoder_look_ahead % self.column
+        window = torch.hann_window(self.n_fft)
+        weights = window.square().expand(1, self.overlap + self.column, -1)
+        scale = window / self.seen(weights)[0].clamp(min=1e-3)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def seen(self, pieces: Tensor) -> Tensor:
+        """Whole columns of pieces (B, overlap + frames, n_fft) -> what each frame sees then."""
+        pieces = pieces.unflatten(2, (-1, self.hop))
+        columns = pieces.unfold(1, self.overlap + self.column, self.column).movedim(-1, 2)
+        total = F.pad(columns[:, :, :, 0], (0, 0, 0, self.overlap))
+        for i in range(1, self.overlap + 1):
+            total[:, :, i : i + columns.shape[2]] += columns[:, :, :, i]
+        seen = total.unfold(2, self.overlap + 1, 1)[:, :, self.overlap :]
+        return seen.transpose(3, 4).flatten(3)  # (B, columns, frames of one, n_fft)
 
     def forward(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Spectrum:
-        """The spectrum with other phases, of as many frames as are complete."""
-        place = (spectrum.frame % self.column)[..., None, None]
-        amplitude = spectrum.log_amplitude[..., None]
-        place = place.expand_as(amplitude).to(amplitude)
-        new = torch.cat([amplitude, spectrum.phasor, place], -1)
-        overlap = self.n_fft // self.hop - 1
-        x = None if past is None else past.get(self)
-        if x is None:  # before the stream there was silence
-            x = new.new_zeros(new.shape[0], overlap, *new.shape[2:])
-            x[..., 0] = -30.0
-        x = torch.cat([x, new], 1)
-        count = x.shape[1] - overlap
+        """The spectrum with other phases; in a stream of whole columns but for its ends."""
+        frames = spectrum.phasor.shape[1]
+        if not frames:
+            return spectrum
+        pieces = torch.fft.irfft(spectrum.complex(), self.n_fft) * self.window
+        before = None if past is None else past.get(self)
+        if before is None:
+            before = pieces.new_zeros(len(pieces), self.overlap + self.lead, self.n_fft)
+        lead = before.shape[1] - self.overlap
+        pieces = torch.cat([before, pieces], 1)
         if past is not None and not last:
-            ends = (x[0, overlap:, 0, 3] == self.end).nonzero()
-            count = int(ends[-1]) + 1 if len(ends) else 0
-            past[self] = x[:, count:]
-        x = x[:, : overlap + count]
-        log_amplitude, phasor = x[..., 0], x[..., 1:3]
-        later = (self.end - x[0, :, 0, 3]) % self.column
-        frame = torch.arange(overlap + count, device=x.device)
-        frames = Spectrum(log_amplitude, phasor.contiguous(), frame[None])
-        if count == 0:
-            return Spectrum(*(part[:, overlap:] for part in frames))
-        pieces = torch.fft.irfft(frames.complex(), self.n_fft) * self.window
-        # One more row, of squared windows: their sum is what the frames were scaled by.
-        weights = self.window.square().expand(1, overlap + count, -1)
-        pieces = torch.cat([pieces, weights])
-        # All that a column's frames see, with as many frames before it as overlap with it.
-        lead = self.column - 1 - int(later[overlap])
-        rest = -(lead + count) % self.column
-        pieces = F.pad(pieces, (0, 0, lead, rest)).unflatten(2, (-1, self.hop))
-        columns = pieces.unfold(1, overlap + self.column, self.column).movedim(-1, 2)
-        total = F.pad(columns[:, :, :, 0], (0, 0, 0, overlap))
-        for i in range(1, overlap + 1):
-            total[:, :, i : i + columns.shape[2]] += columns[:, :, :, i]
-        seen = total.unfold(2, overlap + 1, 1)[:, :, overlap:].transpose(3, 4)
-        seen = seen.flatten(3).flatten(1, 2)[:, lead : lead + count]
-        again = torch.fft.rfft(seen[:-1] / seen[-1].clamp(min=1e-3) * self.window)
-        agreed = unit(torch.view_as_real(again))
-        beyond = unit(torch.lerp(phasor[:, overlap:], agreed, 1 + self.BEYOND))
-        return Spectrum(log_amplitude[:, overlap:], beyond, frame[None, overlap:])
+            past[self] = pieces[:, -self.overlap :]
+        if rest := -(lead + frames) % self.column:
+            pieces = F.pad(pieces, (0, 0, 0, rest))
+        again = torch.fft.rfft(self.seen(pieces) * self.scale).flatten(1, 2)
+        agreed = unit(torch.view_as_real(again[:, lead : lead + frames]))
+        return spectrum._replace(phasor=unit(torch.lerp(spectrum.phasor, agreed, 1 + self.BEYOND)))
 
 
 class SpectralVocoder(nn.Module):
@@ -132,6 +123,24 @@ class SpectralVocoder(nn.Module):
             nn.init.zeros_(layer.bias)
         self.consistency = Consistency(config)
         self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
+        self._prior: Tensor | None = None
+        self._heads: nn.Module | None = None
+
+    def freeze(self) -> None:
+        """For inference: the weights do not change from now on."""
+        self._prior = self.inverse.detach().abs()
+        self._heads = nn.Linear(self.head.in_features, 2 * self.head.out_features)
+        for name in ("weight", "bias"):
+            both = [getattr(layer, name).detach() for layer in (self.head, self.source)]
+            setattr(self._heads, name, nn.Parameter(torch.cat(both), requires_grad=False))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What `head` and `source` say, three parts each."""
+        if self._heads is not None:
+            y: Tensor = self._heads(x)
+        else:
+            y = torch.cat([self.head(x), self.source(x)], -1)
+        return y.float().chunk(6, -1)
 
     def spectrum(
         self,
@@ -154,15 +163,14 @@ class SpectralVocoder(nn.Module):
         for block in self.blocks:
             x = block(x, past, last)
         x = self.final_norm(x)
-        correction, real, imaginary = self.head(x).float().chunk(3, -1)
-        gate, a, b = self.source(x).float().chunk(3, -1)
-        prior = mel.float().exp() @ self.inverse.float().abs()
+        correction, real, imaginary, gate, a, b = self.heads(x)
+        prior = mel.float().exp() @ (self.inverse.abs() if self._prior is None else self._prior)
         log_amplitude = prior.clamp(min=1e-5).log() + correction + gate * level
         real = real + a * source[..., 0] - b * source[..., 1]
         imaginary = imaginary + a * source[..., 1] + b * source[..., 0]
         phasor = torch.stack([real, imaginary], -1)
         # The floor bounds the gradient where a phasor passes near zero.
-        return Spectrum(log_amplitude, unit(phasor, 1e-2), pitch.frame)
+        return Spectrum(log_amplitude, unit(phasor, 1e-2))
 
     def synthesize(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Tensor:
         """Spectrum -> samples (B, n)."""
