@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
@@ -80,7 +79,7 @@ class Excitation(nn.Module):
         pieces = white.unfold(0, self.n_fft, self.hop) * torch.hann_window(self.n_fft)
         noise = torch.view_as_real(torch.fft.rfft(pieces))
         noise = noise / squared_length(noise)[..., None].add(1e-9).sqrt()
-        self.register_buffer("noise", noise, persistent=False)
+        self.register_buffer("noise", noise.movedim(-1, 0).contiguous(), persistent=False)
         # From a phase in the middle of the frame to one at its start, where the FFT counts from.
         sign = 1.0 - 2.0 * (torch.arange(self.n_fft // 2 + 1) % 2)
         self.register_buffer("sign", sign, persistent=False)
@@ -129,8 +128,8 @@ class Excitation(nn.Module):
         phase = (2 * math.pi * cycles).float()
         return Pitch(frequency.float(), phase, torch.zeros_like(phase), voiced, frame)
 
-    def forward(self, pitch: Pitch) -> tuple[Tensor, Tensor]:
-        """Phasors (B, frames, bins, 2) of the excitation, and its log-level (B, frames, bins).
+    def forward(self, pitch: Pitch) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.
 
         A pulse train under a Hann window is, at each bin, the sum of the two harmonics
         about it, each with the window's transform; in the middle of a frame that is real.
@@ -143,16 +142,18 @@ class Excitation(nn.Module):
         low, high = hann_transform(torch.stack([below, spacing - below])).unbind(0)
         low = low * (lower > 0)
         # The upper harmonic is the lower one, turned by one pulse's phase.
-        angle = lower * pitch.phase[..., None] + pitch.constant[..., None]
-        cosine, sine = angle.cos(), angle.sin()
         along = low + high * pitch.phase.cos()[..., None]
         across = high * pitch.phase.sin()[..., None]
-        real, imaginary = cosine * along - sine * across, sine * along + cosine * across
-        power = real.square() + imaginary.square()
-        pulses = torch.stack([real, imaginary], -1)
-        pulses = pulses * ((power + 1e-6).rsqrt() * self.sign)[..., None]
+        power = along.square() + across.square()
+        factor = (power + 1e-6).rsqrt() * self.sign
+        along, across = along * factor, across * factor
+        angle = lower * pitch.phase[..., None] + pitch.constant[..., None]
+        cosine, sine = angle.cos(), angle.sin()
         voiced = pitch.voiced[..., None]
-        noise = F.embedding(pitch.frame % self.NOISE_FRAMES, self.noise.flatten(1))
-        source = torch.where(voiced[..., None], pulses, noise.unflatten(-1, (-1, 2)))
+        noise = self.noise[:, pitch.frame % self.NOISE_FRAMES]
+        source = (
+            torch.where(voiced, cosine * along - sine * across, noise[0]),
+            torch.where(voiced, sine * along + cosine * across, noise[1]),
+        )
         level = torch.where(voiced, 0.5 * (power + 1e-3).log(), 0.0)
         return source, level

@@ -15,28 +15,33 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.nn.excitation import Excitation, Pitch
-from pcodec.nn.mel import InverseSTFT, mel_inverse, squared_length
+from pcodec.nn.mel import InverseSTFT, mel_inverse
 from pcodec.nn.patch_vqvae import MEAN, SPREAD
 from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
 
 
-def unit(phasors: Tensor, floor: float = 1e-14) -> Tensor:
-    """Phasors (..., 2) brought to length 1, but where their squared length is near `floor`."""
-    return phasors * (squared_length(phasors)[..., None] + floor).rsqrt()
+def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor, Tensor]:
+    """Phasors brought to length 1, but where their squared length is near `floor`."""
+    factor = (real.square() + imaginary.square() + floor).rsqrt()
+    return real * factor, imaginary * factor
 
 
 class Spectrum(NamedTuple):
-    """A predicted spectrum in polar form."""
+    """A predicted spectrum in polar form, (B, frames, n_fft // 2 + 1) each.
+
+    Real numbers, and not side by side: the compiler of the training is slow with complex ones.
+    """
 
     log_amplitude: Tensor
-    """(B, frames, n_fft // 2 + 1), natural log"""
-    phasor: Tensor
-    """(B, frames, n_fft // 2 + 1, 2), cosine and sine of the phase"""
+    """natural log"""
+    cosine: Tensor
+    sine: Tensor
+    """of the phase"""
 
     def complex(self) -> Tensor:
         """(B, frames, n_fft // 2 + 1)"""
         amplitude = self.log_amplitude.clamp(max=6.0).exp()
-        return torch.view_as_complex(self.phasor * amplitude[..., None])
+        return torch.complex(self.cosine * amplitude, self.sine * amplitude)
 
 
 class Consistency(nn.Module):
@@ -77,7 +82,7 @@ class Consistency(nn.Module):
 
     def forward(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Spectrum:
         """The spectrum with other phases; in a stream of whole columns but for its ends."""
-        frames = spectrum.phasor.shape[1]
+        frames = spectrum.cosine.shape[1]
         if not frames:
             return spectrum
         pieces = torch.fft.irfft(spectrum.complex(), self.n_fft) * self.window
@@ -91,8 +96,12 @@ class Consistency(nn.Module):
         if rest := -(lead + frames) % self.column:
             pieces = F.pad(pieces, (0, 0, 0, rest))
         again = torch.fft.rfft(self.seen(pieces) * self.scale).flatten(1, 2)
-        agreed = unit(torch.view_as_real(again[:, lead : lead + frames]))
-        return spectrum._replace(phasor=unit(torch.lerp(spectrum.phasor, agreed, 1 + self.BEYOND)))
+        again = torch.view_as_real(again[:, lead : lead + frames])
+        cosine, sine = unit(again[..., 0], again[..., 1])
+        beyond = 1 + self.BEYOND
+        cosine = torch.lerp(spectrum.cosine, cosine, beyond)
+        sine = torch.lerp(spectrum.sine, sine, beyond)
+        return Spectrum(spectrum.log_amplitude, *unit(cosine, sine))
 
 
 class SpectralVocoder(nn.Module):
@@ -166,11 +175,11 @@ class SpectralVocoder(nn.Module):
         correction, real, imaginary, gate, a, b = self.heads(x)
         prior = mel.float().exp() @ (self.inverse.abs() if self._prior is None else self._prior)
         log_amplitude = prior.clamp(min=1e-5).log() + correction + gate * level
-        real = real + a * source[..., 0] - b * source[..., 1]
-        imaginary = imaginary + a * source[..., 1] + b * source[..., 0]
-        phasor = torch.stack([real, imaginary], -1)
+        cosine, sine = source
+        real = real + a * cosine - b * sine
+        imaginary = imaginary + a * sine + b * cosine
         # The floor bounds the gradient where a phasor passes near zero.
-        return Spectrum(log_amplitude, unit(phasor, 1e-2))
+        return Spectrum(log_amplitude, *unit(real, imaginary, 1e-2))
 
     def synthesize(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Tensor:
         """Spectrum -> samples (B, n)."""

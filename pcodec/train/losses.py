@@ -71,10 +71,10 @@ def phase_loss(predicted: Spectrum, target: Tensor) -> Tensor:
     target = torch.view_as_real(target)
     amplitude = (squared_length(target) + 1e-10).sqrt()
     weights = loudness_weights(amplitude.clamp(min=1e-5).log())
-    a, b = predicted.phasor, target / amplitude[..., None]
-    # The difference as a phasor: a times the conjugate of b.
-    real = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
-    imaginary = a[..., 1] * b[..., 0] - a[..., 0] * b[..., 1]
+    cosine, sine = (target / amplitude[..., None]).unbind(-1)
+    # The difference as a phasor: the prediction times the conjugate of the target.
+    real = predicted.cosine * cosine + predicted.sine * sine
+    imaginary = predicted.sine * cosine - predicted.cosine * sine
 
     def chord(cosine: Tensor) -> Tensor:
         return (2 - 2 * cosine).clamp(min=1e-4).sqrt()

@@ -351,6 +351,8 @@ class Waveform(Stage):
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.free_waveform_loss = MultiResolutionMelLoss(rate, shortest=512).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
+        # Compiled with the rest, its overlapping columns take ten times as long as all else.
+        self.consistency = torch.compiler.disable(networks.spectral.consistency)
         if settings.options.get("disturbance"):
             refuse_disturbance(rate)
         if settings.options.get("adversarial"):
@@ -386,7 +388,7 @@ class Waveform(Stage):
             own = own._replace(phase=own.phase + start, frame=pitch.frame)
             pitch = Pitch(*(torch.cat([a[:led], b[led:]]) for a, b in zip(pitch, own, strict=True)))
             spectrum = n.spectral.spectrum(mel, pitch=pitch)
-        output = n.spectral.synthesize(n.spectral.consistency(spectrum))
+        output = n.spectral.synthesize(self.consistency(spectrum))
         losses = {"pitch": tracking}
         total, share = 0.2 * tracking, led / len(mel)
         if weight := self.settings.options.get("disturbance", 0.0):
