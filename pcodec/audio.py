@@ -55,6 +55,10 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
     return -(-samples * new_rate // rate)
 
 
+MOST = 4.0
+"""Floating-point files may exceed full scale; far beyond it the codec's floats would too."""
+
+
 def clean(x: NDArray[Any]) -> tuple[Samples, int]:
     """(n,) or (n, channels) -> finite mono samples (n,), and how many were not finite.
 
@@ -71,13 +75,14 @@ def clean(x: NDArray[Any]) -> tuple[Samples, int]:
     x = np.asarray(x, np.float32)
     if x.ndim == 1:
         x = x[:, None]
+    if x.shape[1] == 1 and np.abs(x).max(initial=0.0) <= MOST:
+        return x[:, 0], 0
     bad = ~np.isfinite(x)
     count = int(bad.sum())
     if count:
         x = np.where(bad, np.float32(0), x)
     mono = x[:, 0] if x.shape[1] == 1 else x.mean(1)
-    # Floating-point files may exceed full scale; far beyond it the codec's floats would too.
-    return np.clip(mono, -4.0, 4.0), count
+    return np.clip(mono, -MOST, MOST), count
 
 
 def read(path: Path, rate: int) -> Samples:
