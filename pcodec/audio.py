@@ -25,7 +25,7 @@ BLOCK_SECONDS = 16.0
 """What is read at once where nothing asks for less."""
 RAW_FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
 _PIPED = (b"RIFF", b".snd", b"OggS")
-"""Starts of the files that libsndfile reads from a pipe as they come."""
+"""Starts of the files that libsndfile reads from a pipe as they come, with samples of a size."""
 
 
 class Resampler:
@@ -155,11 +155,12 @@ class Reader:
         if start in _PIPED:
             ahead.again()
             self._stated = _stated_frames(ahead)
-            if start == b"RIFF" and self._stated == 0:  # a stream, whose writer could not know
-                ahead.taken[-4:], self._stated = b"\xff" * 4, None
-            return soundfile.SoundFile(_pipe(bytes(ahead.taken), source))
+            if not _is_packed(ahead.taken):
+                if start == b"RIFF" and self._stated == 0:  # a stream, whose writer can't know
+                    ahead.taken[-4:], self._stated = b"\xff" * 4, None
+                return soundfile.SoundFile(_pipe(bytes(ahead.taken), source))
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
-        self._spool.write(start)
+        self._spool.write(ahead.taken)
         shutil.copyfileobj(source, self._spool)
         self._spool.seek(0)
         self._stated = _stated_frames(self._spool)
@@ -237,6 +238,18 @@ _CHUNKED: dict[bytes, tuple[int, int, int, Literal["little", "big"], int]] = {
 a chunk's name and of its size, the order of those, and what chunks are padded to."""
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 """bytes a sample, by AU's encodings"""
+
+
+_WAV_TAGS = (1, 3, 6, 7, 0xFFFE)
+"""of WAV's encodings, those whose samples have a size each: PCM, floats, A-law, mu-law"""
+
+
+def _is_packed(start: bytes | bytearray) -> bool:
+    """Whether samples are packed, by a file's bytes up to them: libsndfile goes back for those."""
+    if start[:4] == b".snd":
+        return int.from_bytes(start[12:16], "big") not in _AU_BYTES
+    place = start.find(b"fmt ")
+    return place > 0 and int.from_bytes(start[place + 8 : place + 10], "little") not in _WAV_TAGS
 
 
 def _stated_frames(file: Any) -> int | None:

@@ -44,14 +44,16 @@ class Codec:
     """A loaded model. Encoder and decoder are read when they are first used.
 
     Safe to use from many threads; a stream object belongs to one thread at a time.
-    PcodecError if the model lacks the vocoder.
+    PcodecError if there is no such device, or, when it decodes, if the model lacks the vocoder.
     """
 
     def __init__(self, model: Model, vocoder: str = "spectral", device: str = "cpu") -> None:
         self.model, self.config = model, model.config
-        self.vocoder, self.device = vocoder, torch.device(device)
-        if vocoder not in model.vocoders:
-            raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
+        self.vocoder = vocoder
+        try:
+            self.device = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise PcodecError(f"device {device!r}: {str(error).splitlines()[0]}") from error
         self._loading = threading.Lock()
         self._loaded: dict[str, Networks] = {}
 
@@ -82,6 +84,8 @@ class Codec:
         return networks
 
     def _load_decoder(self) -> Networks:
+        if self.vocoder not in self.model.vocoders:
+            raise PcodecError(f"model {self.model.name} has no vocoder {self.vocoder!r}")
         parts: tuple[str, ...] = ("codebook", "decoder", self.vocoder)
         if (self.model.folder / "concealment.safetensors").exists():
             parts = (*parts, "concealment")
@@ -328,8 +332,8 @@ class StreamDecoder(_Stream):
             frames = torch.arange(count * config.patch_frames) + self._lost_frames
             level = -self.FADE * (frames - self.KEPT_FRAMES).clamp(min=0)
             self._lost_frames += len(frames)
-            if silence or bool(past[LOST].all()):
-                level = torch.full((len(frames),), -30.0)
+            forgotten = 0 if past[LOST].all() else Concealment.HISTORY * config.patch_frames
+            level[frames >= (0 if silence else forgotten)] = -30.0
             unknown = past[LATENTS].new_zeros(1, count, config.rows, config.latent_dim)
             before = past[LOST].shape[1]
             _remember(past, unknown, lost=True, keep=before + count)
@@ -613,10 +617,11 @@ def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:
     return out.getvalue()
 
 
-def decode(data: bytes) -> tuple[Samples, int]:
+def decode(data: bytes, model: str | None = None) -> tuple[Samples, int]:
     """A .pcx stream -> float32 samples (frames,) and their rate in Hz, the source's.
 
-    Lost parts of a damaged stream are concealed; FormatError if it is none.
+    Lost parts of a damaged stream are concealed; FormatError if it is none,
+    ModelMismatchError if neither ``model`` nor, without one, any that is installed made it.
     """
-    decoding = Decoding(io.BytesIO(data))
+    decoding = Decoding(io.BytesIO(data), models.find(model) if model else None)
     return np.concatenate([np.zeros(0, np.float32), *decoding.blocks()]), decoding.rate

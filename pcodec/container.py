@@ -343,7 +343,9 @@ class Parser:
         if self._trailing:
             self._note(0, "bytes after the end of the stream")
         if self.end is None:
-            self._note(0, "the end of the stream is missing")
+            samples, column = self.header_.samples or 0, self.header_.column_samples
+            missing = max(0, -(-samples // column) - self.next_column)
+            self._note(missing, "the end of the stream is missing")
         elif self.end["columns"] < self.next_column:
             self._note(0, "the stream holds more columns than its end states")
         elif self.end["samples"] > self.next_column * self.header_.column_samples:

@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,14 @@ def pcodec_command():
         )
 
     return run
+
+
+def of_no_model(coded):
+    """A .pcx stream whose model is none that is installed."""
+    foreign = bytearray(coded)
+    foreign[36:52] = bytes(16)
+    foreign[60:64] = zlib.crc32(foreign[:60]).to_bytes(4, "little")
+    return bytes(foreign)
 
 
 def snr(reference, other):

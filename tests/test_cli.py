@@ -106,6 +106,22 @@ def test_what_is_missing_of_a_file_is_known(tmp_path, speech, kind, subtype):
             reader.close()
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("AU", "G721_32"), ("WAV", "GSM610"), ("WAV", "IMA_ADPCM"), ("AU", "ULAW"), ("WAV", "ALAW")],
+)
+def test_packed_samples_come_through_a_pipe_as_by_name(tmp_path, speech, kind, subtype):
+    path = tmp_path / "in"
+    soundfile.write(path, speech[:16000], 16000, subtype, format=kind)
+    heard = []
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as piped:
+        for source in (path, piped.stdout):
+            reader = Reader(source)
+            heard.append(np.concatenate(list(reader.blocks())))
+            reader.close()
+    assert len(heard[0]) >= 16000 and np.array_equal(*heard)
+
+
 def test_a_file_comes_through_standard_input(pcodec_command, tmp_path, speech):
     result = pcodec_command("encode", "-", tmp_path / "out.pcx", input=SPEECH.read_bytes())
     assert result.returncode == 0, result.stderr
@@ -256,6 +272,38 @@ def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
         file.write(b"new")
         out.write_text("mine")
     assert out.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
+
+
+def test_a_link_to_itself_is_an_output_that_exists(pcodec_command, tmp_path):
+    loop = tmp_path / "loop.pcx"
+    loop.symlink_to(loop)
+    assert one_line(pcodec_command("encode", SPEECH, loop), loop, "exists")
+
+
+def test_a_closed_standard_error_keeps_nothing_from_being_done(tmp_path):
+    out = tmp_path / "out.pcx"
+    command = f"'{sys.executable}' -m pcodec encode '{SPEECH}' '{out}' 2>&-"
+    assert subprocess.run(command, shell=True).returncode == 0 and out.exists()
+
+
+def test_a_file_can_be_called_a_dash(pcodec_command, tmp_path):
+    (tmp_path / "-").write_bytes(SPEECH.read_bytes())
+    assert pcodec_command("encode", "./-", "out.pcx", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "out.pcx").exists()
+
+
+def test_the_device_of_standard_output_is_standard_output(pcodec_command, coded_file, tmp_path):
+    with (tmp_path / "out").open("wb") as out:
+        run = [sys.executable, "-m", "pcodec", "decode", coded_file, "/dev/stdout"]
+        assert subprocess.run(run, stdout=out).returncode == 0
+    assert (tmp_path / "out").read_bytes()[:4] == b"RIFF"
+
+
+def test_a_subtype_that_a_file_cannot_have_is_wrong_usage(pcodec_command, coded_file, tmp_path):
+    for name, subtype in (("x.wav", "FOO"), ("x.flac", "FLOAT")):
+        out = tmp_path / name
+        result = pcodec_command("decode", "--subtype", subtype, coded_file, out)
+        assert result.returncode == 2 and subtype in result.stderr.decode() and not out.exists()
 
 
 def test_an_output_behind_a_link_is_replaced_and_the_link_stays(pcodec_command, tmp_path):
@@ -513,6 +561,8 @@ def test_blocks_can_be_of_any_size(pcodec_command, tmp_path):
 def test_verify_and_models_say_what_is_there(pcodec_command, coded_file):
     result = pcodec_command("verify", "--full", coded_file)
     assert result.returncode == 0 and result.stdout.decode() == f"{coded_file}: ok\n"
+    result = pcodec_command("verify", "--full", "-", input=coded_file.read_bytes())
+    assert result.returncode == 0 and result.stdout == b"-: ok\n"
     models = json.loads(pcodec_command("models", "--json").stdout)
     assert models["name"] == "speech16k" and models["bit_rate"] == 7500
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import snr
+from conftest import of_no_model, snr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,6 +235,17 @@ def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):
     assert np.sqrt(np.mean(decoded[50 * 512 : 60 * 512] ** 2)) < 1e-3
 
 
+@pytest.mark.parametrize("before", [0, 5, 60])
+def test_columns_lost_at_once_sound_as_those_lost_one_by_one(codec, tokens, before):
+    with codec.stream_decoder() as one, codec.stream_decoder() as other:
+        for decoder in (one, other):
+            decoder.push(tokens[:before])
+        at_once = one.conceal(40)
+        one_by_one = np.concatenate([other.conceal(1) for _ in range(40)])
+        assert np.abs(at_once - one_by_one).max() < 1e-3
+        assert np.abs(at_once - one_by_one)[18 * 512 :].max() < 1e-6
+
+
 def test_lost_columns_fade_instead_of_stopping(codec, tokens):
     with codec.stream_decoder() as decoder:
         decoder.push(tokens[:60])
@@ -296,13 +307,24 @@ def test_tokens_that_are_not_of_the_codebook_are_refused(codec):
 
 
 def test_a_stream_of_an_unknown_model_is_refused_by_name(coded):
-    import zlib
+    for model in (None, "speech16k"):
+        with pytest.raises(pcodec.ModelMismatchError, match=f"{'00' * 16}.*speech16k"):
+            pcodec.decode(of_no_model(coded), model)
+    assert len(pcodec.decode(coded, "speech16k")[0]) == len(pcodec.decode(coded)[0])
 
-    foreign = bytearray(coded)
-    foreign[36:52] = bytes(16)
-    foreign[60:64] = zlib.crc32(foreign[:60]).to_bytes(4, "little")
-    with pytest.raises(pcodec.ModelMismatchError, match=f"{'00' * 16}.*speech16k"):
-        pcodec.decode(bytes(foreign))
+
+def test_a_device_that_is_not_here_is_one_error(codec):
+    with pytest.raises(pcodec.PcodecError, match="device 'nowhere'"):
+        pcodec.load(device="nowhere")
+
+
+def test_a_model_without_a_vocoder_encodes(codec, tmp_path, speech, tokens):
+    for name in ("config.json", "encoder.safetensors", "codebook.safetensors"):
+        (tmp_path / name).write_bytes((codec.model.folder / name).read_bytes())
+    bare = pcodec.load(str(tmp_path))
+    assert np.array_equal(bare.to_tokens(speech[:16000]), codec.to_tokens(speech[:16000]))
+    with pytest.raises(pcodec.PcodecError, match="no vocoder 'spectral'"):
+        bare.from_tokens(tokens)
 
 
 def test_the_decoder_does_not_see_what_the_container_hides(codec, coded):

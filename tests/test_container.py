@@ -299,12 +299,18 @@ def test_a_kilobyte_cannot_ask_for_an_hour():
     assert any("not believed" in d.reason for d in parser.damages)
 
 
+def test_a_stream_that_breaks_off_tells_up_to_where_it_would_have_gone():
+    damages = parsed(DATA[: 64 + BLOCK])[0].damages
+    assert [(d.first_column, d.columns) for d in damages] == [(32, 68)]
+
+
 def test_bytes_after_the_end_and_a_missing_end_are_noted():
     assert [d.reason for d in parsed(DATA + b"more")[0].damages] == [
         "bytes after the end of the stream"
     ]
     parser, pieces = parsed(DATA[:-50])
     assert [d.reason for d in parser.damages] == ["the end of the stream is missing"]
+    assert parser.damages[0].columns == 0
     assert np.array_equal(indices_of(pieces), STREAM)
 
 

@@ -10,7 +10,7 @@ import pystoi
 import pytest
 import soundfile
 import torch
-from conftest import SPEECH
+from conftest import SPEECH, of_no_model
 from matplotlib import image
 from test_cli import one_line
 
@@ -160,6 +160,9 @@ def test_the_patch_grid_is_drawn_as_a_picture(pcodec_command, coded_file, tmp_pa
     picture = image.imread(out)
     assert picture.shape[0] == 720 and picture.std() > 0.1
     assert one_line(pcodec_command("info", "--grid", out, coded_file), "exists")
+    other = tmp_path / "other.pcx"
+    other.write_bytes(of_no_model(coded_file.read_bytes()))
+    assert one_line(pcodec_command("info", "--grid", tmp_path / "o.png", other), f"{other}: the")
     assert pcodec_command("info", "--grid", out, coded_file, coded_file).returncode == 2
 
 
@@ -223,11 +226,27 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(pcodec_co
         ("x=cp {in} {out}", "not of the form"),
         ("x=python:no_such_module:f", "No module named"),
         ("x=python:json:nothing", "nothing"),
+        ("x=cp 'a {in} {bits} ;; cp {bits} {out}", "No closing quotation"),
+        ("opus", "no codec 'opus'"),
+        ("opus-inf", "no codec 'opus-inf'"),
+        ("opus--8", "no codec 'opus--8'"),
     ],
 )
 def test_a_wrong_codec_is_one_line(spec, word):
     with pytest.raises(PcodecError, match=word):
         codecs.make(spec)
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [("1 / 0", "ZeroDivisionError"), ("x", "ValueError"), ("(x[:0], 8)", "gave no samples")],
+)
+def test_a_function_that_fails_is_one_line(tmp_path, monkeypatch, speech, body, word):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"fails_{word.split()[0].lower()}"
+    (tmp_path / f"{name}.py").write_text(f"def f(x): return {body}\n")
+    with pytest.raises(PcodecError, match=f"bad: .*{word}"):
+        codecs.make(f"bad=python:{name}:f").run(speech)
 
 
 def test_a_codec_that_fails_names_its_command(speech):

@@ -11,7 +11,7 @@ from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
 from pcodec.nn.packed import Int16Block, multiplies_bytes, pack_decoder, processor_has
-from pcodec.nn.patch_vqvae import PatchVQVAE
+from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
 from pcodec.nn.quantizer import Quantizer
 from pcodec.nn.streaming import ConvNeXtBlock
 from pcodec.nn.vocoder import SpectralVocoder
@@ -42,10 +42,9 @@ def in_chunks(module, x, cuts):
 
 def modules():
     torch.manual_seed(0)
-    vqvae = PatchVQVAE(CONFIG)
     return {
-        "encoder": (vqvae.encoder, torch.randn(2, 80, 96), 4),
-        "decoder": (vqvae.decoder, torch.randn(2, 20, 24, 12), 1),
+        "encoder": (PatchEncoder(CONFIG), torch.randn(2, 80, 96), 4),
+        "decoder": (PatchDecoder(CONFIG), torch.randn(2, 20, 24, 12), 1),
         "spectral": (SpectralVocoder(CONFIG), torch.randn(2, 160, 96) - 4, 4),
         "hifigan": (HifiGan(CONFIG), torch.randn(2, 40, 96) - 4, 1),
         "mel": (MelSpectrogram(16000, 1024, 512, 128, 96), torch.randn(2, 5120), 1),
@@ -78,14 +77,14 @@ def test_a_vocoder_looks_no_further_ahead_than_it_says(name, ahead):
 
 
 def test_the_encoder_is_causal_and_the_decoder_looks_one_column_ahead():
-    vqvae = PatchVQVAE(CONFIG)
+    encoder, decoder = PatchEncoder(CONFIG), PatchDecoder(CONFIG)
     mel, latents = torch.randn(1, 80, 96), torch.randn(1, 20, 24, 12)
     later_mel, later = mel.clone(), latents.clone()
     later_mel[:, 40:] += 1
     later[:, 10:] += 1
     with torch.no_grad():
-        assert torch.equal(vqvae.encoder(mel)[:, :10], vqvae.encoder(later_mel)[:, :10])
-        difference = (vqvae.decoder(latents) - vqvae.decoder(later)).abs().amax((0, 2))
+        assert torch.equal(encoder(mel)[:, :10], encoder(later_mel)[:, :10])
+        difference = (decoder(latents) - decoder(later)).abs().amax((0, 2))
     assert difference[:36].max() == 0 and difference[36:40].max() > 0
 
 

@@ -119,7 +119,37 @@ def test_a_corpus_resamples_and_finds_speakers_in_a_list(folder, speech):
     )
 
 
+def test_an_empty_clip_is_never_drawn_and_all_others_are(tmp_path, speech):
+    for name, samples in (("a", speech[:0]), ("b", speech[:20000]), ("c", speech[20000:50000])):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "x.wav", samples, 16000)
+    corpus, rng = Corpus(tmp_path, tmp_path / "cache", 16000), np.random.default_rng(0)
+    first = {float(np.abs(corpus.crop(16000, rng)).sum()) for _ in range(50)}
+    assert 0.0 not in first and len(first) == 50
+    assert corpus.shares[0] == 0 and 0.4 < corpus.shares[1] < 0.5
+    for name in "bc":
+        (tmp_path / name / "x.wav").unlink()
+    with pytest.raises(AudioError, match="holds no samples"):
+        Corpus(tmp_path, tmp_path / "cache", 16000)
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path, speech):
+    for samples in (speech[:16000], speech[:24000]):
+        soundfile.write(tmp_path / "x.wav", samples, 16000)
+        assert len(Corpus(tmp_path, tmp_path / "cache", 16000).samples) == len(samples)
+
+
+def test_what_fails_while_batches_are_made_ends_the_training(folder):
+    corpus = Corpus(folder / "data", folder / "cache", 16000)
+    corpus.ends = corpus.ends[:0]
+    with pytest.raises(IndexError):
+        next(Batches(corpus, None, 4, 9000, seed=1).stream(0))
+
+
 def test_bad_training_data_is_named(folder):
+    (folder / "short.tsv").write_text("speaker\tpath\na\tdata/someone/long.flac\nb\n")
+    with pytest.raises(AudioError, match="line 3 has no path"):
+        Corpus(folder / "short.tsv", folder / "cache", 16000)
     (folder / "data" / "bad.wav").write_bytes(b"nothing")
     with pytest.raises(AudioError, match=r"bad\.wav"):
         Corpus(folder / "data", folder / "cache", 16000)

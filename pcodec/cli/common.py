@@ -41,8 +41,19 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
-# One that cannot be read is found out when it is its turn.
-_anything = click.Path(path_type=Path, allow_dash=True, readable=False)
+class _Anything(click.Path):
+    """A file, or "-"; one that cannot be read is found out when it is its turn."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, allow_dash=True, readable=False)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        path = super().convert(value, param, ctx)
+        # A file of that name, which pathlib would take for the stream.
+        return Path.cwd() / path if path == STREAM and os.fspath(value) != "-" else path
+
+
+_anything = _Anything()
 paths_argument = click.argument("paths", nargs=-1, required=True, type=_anything)
 files_argument = click.argument("files", nargs=-1, required=True, type=_anything)
 output_options = options(
@@ -136,7 +147,7 @@ def jobs(
         if not source.name:
             raise click.UsageError(f"{source}: not the name of a file")
         if len(paths) == 2:
-            target = paths[1]
+            target = STREAM if paths[1] == Path("/dev/stdout") else paths[1]
             regular = target != STREAM and not (target.exists() and not target.is_file())
             if target.is_dir():
                 raise click.UsageError(f"{target} is a folder; give it with -d")
@@ -190,7 +201,7 @@ class Progress:
             desc=name,
             total=None if seconds is None else round(seconds, 2),
             unit="s",
-            disable=quiet or not sys.stderr.isatty(),
+            disable=quiet or sys.stderr is None or not sys.stderr.isatty(),
             bar_format=layout,
             postfix=[0, files, 0.0] if files > 1 else None,
             leave=False,
@@ -338,7 +349,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
         if sys.stdout is None:
             raise PcodecError("standard output is closed")
         if sys.stdout.isatty():
-            raise click.UsageError("binary data is not written to a terminal; name an output file")
+            raise _terminal()
         with named(Path("standard output")):
             if fcntl is not None and fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_APPEND:
                 yield cast(BinaryIO, Appended(sys.stdout.fileno(), "wb", closefd=False))
@@ -352,9 +363,11 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
         return
     if path.exists() and not path.is_file():  # a device or a pipe, which has no other name
         with named(path), path.open("wb") as file:
+            if file.isatty():
+                raise _terminal()
             yield file
         return
-    path = path.resolve()  # a link stays, what it leads to is replaced
+    path = Path(os.path.realpath(path))  # a link stays, what it leads to is replaced
     if path.exists():
         if source != STREAM and source.exists() and path.samefile(source):
             raise click.UsageError(f"{path}: input and output are the same file")
@@ -389,6 +402,10 @@ def _put(part: Path, path: Path, force: bool) -> None:
             if path.exists():
                 raise _exists(path) from None
     part.replace(path)
+
+
+def _terminal() -> click.UsageError:
+    return click.UsageError("binary data is not written to a terminal; name an output file")
 
 
 def _exists(path: Path) -> PcodecError:

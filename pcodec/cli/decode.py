@@ -36,6 +36,16 @@ class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         return seconds
 
 
+def check_subtype(subtype: str, suffixes: set[str]) -> None:
+    """UsageError if a file of these kinds cannot have such samples."""
+    import soundfile
+
+    for kind in sorted(AUDIO_SUFFIXES.get(suffix, "WAV") for suffix in suffixes):
+        if subtype.upper() not in soundfile.available_subtypes(kind):
+            known = ", ".join(soundfile.available_subtypes(kind))
+            raise click.UsageError(f"--subtype {subtype}: of {kind} there are {known}")
+
+
 @click.command()
 @common.paths_argument
 @common.output_options
@@ -106,6 +116,8 @@ def decode(
     is_output = common.is_neither if raw else common.is_audio
     suffix = ".raw" if raw else ".wav"
     jobs = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output, resume)
+    if subtype:
+        check_subtype(subtype, {target.suffix.lower() for _, target in jobs.todo})
     chosen = models.find(model) if model else None
     codec: Any = None
     loading = threading.Lock()
@@ -125,7 +137,9 @@ def decode(
                 )
                 codec = decoding.codec
             header = decoding.header
-            total = header.samples / header.sample_rate if header.samples is not None else None
+            total = None if header.samples is None else header.samples / header.sample_rate
+            if total is not None:
+                total = max(0.0, min(total, total if end is None else end) - start)
             with (
                 common.open_output(target, source, force) as out,
                 common.progress(source, total, quiet, shared) as bar,

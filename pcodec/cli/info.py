@@ -12,6 +12,7 @@ from pcodec import container, models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
 from pcodec.container import Parser, Piece
 from pcodec.errors import ModelMismatchError, PcodecError
+from pcodec.models import Model
 
 
 def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
@@ -84,7 +85,9 @@ def text(about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece]) -> None:
+def draw(
+    path: Path, grid: Path, force: bool, model: Model | None, parser: Parser, pieces: list[Piece]
+) -> None:
     """The picture of --grid."""
     try:
         from pcodec.eval.pictures import draw_stream
@@ -92,9 +95,12 @@ def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece
         raise PcodecError(f"--grid needs pip install 'pcodec-speech[eval]' ({error})") from error
     if all(piece.indices is None for piece in pieces):
         raise PcodecError(f"{path}: has no column to draw")
-    indices = container.grid(pieces, parser.header_.rows)
+    header = parser.header_
+    indices = container.grid(pieces, header.rows)
+    with common.named(path):
+        model = models.for_header(header, model)
     with common.open_output(grid, path, force) as out:
-        draw_stream(parser.header_, indices, out)
+        draw_stream(header, model, indices, out)
 
 
 @click.command()
@@ -105,13 +111,19 @@ def draw(path: Path, grid: Path, force: bool, parser: Parser, pieces: list[Piece
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw one file's patch grid, decoded mel and codebook use into a PNG.",
 )
+@click.option("--model", metavar="NAME|DIR", help="Model to draw with (see `pcodec models`).")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing picture.")
-def info(files: tuple[Path, ...], as_json: bool, grid: Path | None, force: bool) -> int:
+def info(
+    files: tuple[Path, ...], as_json: bool, grid: Path | None, model: str | None, force: bool
+) -> int:
     """Show what is in .pcx files: length, model, bit rates, damage."""
     if grid is not None and len(files) > 1:
         raise click.UsageError("--grid draws one file")
     if grid == common.STREAM:
         raise click.UsageError("--grid needs the name of a file: standard output has the text")
+    if model and grid is None:
+        raise click.UsageError("--model is for --grid")
+    chosen = models.find(model) if model else None
     code = 0
     for path in files:
         try:
@@ -119,7 +131,7 @@ def info(files: tuple[Path, ...], as_json: bool, grid: Path | None, force: bool)
             parser = scan(path, pieces)
             about = describe(path, parser)
             if grid is not None and pieces is not None:
-                draw(path, grid, force, parser, pieces)
+                draw(path, grid, force, chosen, parser, pieces)
         except (PcodecError, OSError) as error:
             if len(files) == 1:
                 raise

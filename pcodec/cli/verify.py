@@ -6,32 +6,40 @@ from pathlib import Path
 
 import click
 
+from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
 from pcodec.cli.info import describe, scan
+from pcodec.container import Parser
 from pcodec.errors import PcodecError
+from pcodec.models import Model
+
+
+def decode(path: Path, model: Model | None) -> Parser:
+    """Decodes a whole stream; gives what `scan` does."""
+    from pcodec.codec import Decoding
+
+    with common.open_input(path) as stream, common.named(path):
+        decoding = Decoding(stream, model)
+        for _ in decoding.blocks():
+            pass
+    return decoding.parser
 
 
 @click.command()
 @common.files_argument
 @click.option("--full", is_flag=True, help="Decode too.")
+@click.option("--model", metavar="NAME|DIR", help="Model to decode with (see `pcodec models`).")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of whole files.")
-def verify(files: tuple[Path, ...], full: bool, quiet: bool) -> int:
+def verify(files: tuple[Path, ...], full: bool, model: str | None, quiet: bool) -> int:
     """Check .pcx files: every checksum, and with --full that they decode.
 
     Exit code 0 if all are whole, 3 if any is damaged, 1 if any cannot be read at all.
     """
-    if full and common.STREAM in files:
-        raise click.UsageError("--full needs files")
+    chosen = models.find(model) if model else None
     code = 0
     for path in files:
         try:
-            about = describe(path, scan(path))
-            if full:
-                from pcodec.codec import Decoding
-
-                with common.open_input(path) as stream, common.named(path):
-                    for _ in Decoding(stream).blocks():
-                        pass
+            about = describe(path, decode(path, chosen) if full else scan(path))
         except (PcodecError, OSError) as error:
             click.echo(f"pcodec: {error_line(error)}", err=True)
             code = EXIT_ERROR

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib
 import io
+import math
 import shlex
 import shutil
 import subprocess
@@ -184,7 +185,8 @@ class Opus:
             (self.SET_COMPLEXITY, 10),
             (self.SET_BANDWIDTH, self.WIDE_BAND),
         ):
-            opus.opus_encoder_ctl(self.encoder, request, ctypes.c_int(value))
+            if opus.opus_encoder_ctl(self.encoder, request, ctypes.c_int(value)):
+                raise PcodecError(f"libopus: no {self.bit_rate} bit/s")
         skip = ctypes.c_int()
         opus.opus_encoder_ctl(self.encoder, self.GET_LOOKAHEAD, ctypes.byref(skip))
         self.delay = skip.value
@@ -423,6 +425,10 @@ def command(name: str, text: str) -> Coder:
     ):
         raise PcodecError(f"{name}: not of the form 'ENC {{in}} {{bits}} ;; DEC {{bits}} {{out}}'")
 
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise PcodecError(f"{name}: {error}") from error
     for line in (encoding, decoding):
         if shutil.which(shlex.split(line)[0]) is None:
             raise AbsentError(f"{name}: no command {shlex.split(line)[0]!r}")
@@ -468,15 +474,20 @@ def python(name: str, text: str) -> Coder:
     try:
         module = importlib.import_module(module_name)
         function = getattr(module, function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PcodecError(f"{name}: {error}") from error
+    except Exception as error:  # whatever the module does when it is imported
+        raise PcodecError(f"{name}: {type(error).__name__}: {error}") from error
     source = Path(module.__file__ or "")
 
     def run(samples: Samples) -> Coded:
-        (decoded, bits), seconds = timed(function, samples)
-        decoded = np.asarray(decoded, np.float32).reshape(-1)
+        try:
+            (decoded, bits), seconds = timed(function, samples)
+            decoded, bits = np.asarray(decoded, np.float32).reshape(-1), int(bits)
+        except Exception as error:  # not ours
+            raise PcodecError(f"{name}: {type(error).__name__}: {error}") from error
+        if not len(decoded):
+            raise PcodecError(f"{name}: gave no samples")
         # Both directions in one call.
-        return Coded(decoded, int(bits), -(-int(bits) // 8), seconds, 0.0)
+        return Coded(decoded, bits, -(-bits // 8), seconds, 0.0)
 
     digest = hashlib.sha256(source.read_bytes() if source.is_file() else b"").hexdigest()
     return Coder(name, f"python:{text}", text + digest, run)
@@ -498,7 +509,7 @@ def make(spec: str, model: str | None = None) -> Coder:
     if family == "pcodec":
         return pcodec(rate or "spectral", model)
     try:
-        if family in FAMILIES:
+        if family in FAMILIES and (family == "original" or 0 < float(rate) < math.inf):
             return FAMILIES[family](float(rate or 0))
     except ValueError:
         pass

@@ -192,15 +192,16 @@ def score(
             value = METRICS[metric].score(reference, other)
         except Refused as refusal:
             return None, str(refusal)
-        except Exception as error:  # a metric's own fault, on a file that it was not made for
-            return None, f"{type(error).__name__}: {error}"
         return (value, None) if np.isfinite(value) else (None, f"is {value}")
 
     scores = {}
     both = _digest(reference), _digest(other)
     for metric in metrics:
         key = kept.path("score", *both, metric, _version(metric))
-        value, why = kept.json(key, functools.partial(measure, metric))
+        try:
+            value, why = kept.json(key, functools.partial(measure, metric))
+        except Exception as error:  # a metric's own fault, and not kept: it may pass
+            value, why = None, f"{type(error).__name__}: {error}"
         scores[metric] = value, why
     return scores
 

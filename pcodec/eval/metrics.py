@@ -233,8 +233,6 @@ class Metric:
     unit: str = ""
     package: str = ""
     """what it is imported from"""
-    extra: bool = False
-    """whether it is asked for by name only: its package is not among the extras"""
 
     @property
     def definition(self) -> str:
@@ -254,10 +252,8 @@ METRICS: dict[str, Metric] = {
         Metric("f0_gross", "gross F0 errors", f0_gross, "lower", "%", "pyworld"),
         Metric("voicing", "voicing error", voicing_error, "lower", "%", "pyworld"),
         Metric("dnsmos", "DNSMOS", dnsmos, package="speechmos"),
-        Metric("distillmos", "DistillMOS", distillmos, package="distillmos", extra=True),
-        Metric(
-            "speaker", "speaker similarity", speaker_similarity, package="resemblyzer", extra=True
-        ),
+        Metric("distillmos", "DistillMOS", distillmos, package="distillmos"),
+        Metric("speaker", "speaker similarity", speaker_similarity, package="resemblyzer"),
     )
 }
 

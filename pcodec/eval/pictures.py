@@ -51,15 +51,16 @@ def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
     return pyplot.subplots(rows, 1, figsize=(width, height), layout="constrained", squeeze=False)
 
 
-def draw_stream(header: Header, indices: NDArray[np.int64], out: BinaryIO) -> None:
+def draw_stream(
+    header: Header, model: models.Model, indices: NDArray[np.int64], out: BinaryIO
+) -> None:
     """The patch grid (columns, rows) of a stream, its decoded mel, its use of the codebook: a PNG.
 
-    What is lost, -1, stays white. Shows no more than the first minute. ModelMismatchError if
-    the model is not there.
+    What is lost, -1, stays white. Shows no more than the first minute.
     """
     from matplotlib.colors import PowerNorm
 
-    networks = _networks(models.for_header(header))
+    networks = _networks(model)
     indices = indices[:MOST_COLUMNS]
     seconds = len(indices) * header.column_samples / header.sample_rate
     with torch.inference_mode():

@@ -11,7 +11,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.quantizer import Quantized, Quantizer
 from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
 
 MEAN, SPREAD = -4.0, 3.0
@@ -91,18 +90,3 @@ class PatchDecoder(nn.Module):
             x = block(x, past, last)
         mel: Tensor = (coarse + self.refine(x)) * SPREAD + MEAN
         return mel
-
-
-class PatchVQVAE(nn.Module):
-    """Encoder, one shared codebook, decoder."""
-
-    def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        self.encoder = PatchEncoder(config)
-        self.quantizer = Quantizer(config.codebook_entries, config.latent_dim)
-        self.decoder = PatchDecoder(config)
-
-    def forward(self, mel: Tensor) -> tuple[Tensor, Quantized]:
-        """Log-mel (B, frames, bands), whole columns -> its reconstruction, and the codes."""
-        codes = self.quantizer(self.encoder(mel))
-        return self.decoder(codes.latents).float(), codes

@@ -33,6 +33,9 @@ def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
             rows = list(csv.DictReader(file, delimiter="\t"))
         if not rows or "path" not in rows[0]:
             raise AudioError(f"{data}: not a tab-separated list with a column 'path'")
+        for number, row in enumerate(rows, 2):
+            if not row["path"]:
+                raise AudioError(f"{data}: line {number} has no path")
         return [(data.parent / row["path"], row) for row in rows]
     files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return [(path, {"path": str(path.relative_to(data))}) for path in files]
@@ -54,7 +57,9 @@ class Corpus:
         clips = find_clips(data)
         if not clips:
             raise AudioError(f"{data}: no audio files found")
-        key = hashlib.sha256(repr([data.resolve(), sample_rate, clips]).encode()).hexdigest()[:16]
+        states = [(about.st_size, about.st_mtime_ns) for about in (p.stat() for p, _ in clips)]
+        about = repr([data.resolve(), sample_rate, clips, states])
+        key = hashlib.sha256(about.encode()).hexdigest()[:16]
         store, ends = cache / f"{key}.s16", cache / f"{key}.npy"
         if not ends.exists():
             cache.mkdir(parents=True, exist_ok=True)
@@ -66,9 +71,9 @@ class Corpus:
         of_speaker: dict[str, float] = defaultdict(float)
         for (_, speaker), length in zip(clips, lengths, strict=True):
             of_speaker[speaker] += length
-        share = np.array([of_speaker[speaker] ** -0.5 for _, speaker in clips]) * lengths
-        self.shares = np.cumsum(share / share.sum())
-        self.hours = len(self.samples) / sample_rate / 3600
+        totals = np.array([max(1.0, of_speaker[speaker]) for _, speaker in clips])
+        self.shares = np.cumsum(lengths / np.sqrt(totals))
+        self.shares /= self.shares[-1]
 
     @staticmethod
     def _build(clips: list[tuple[Path, str]], store: Path, ends: Path, sample_rate: int) -> None:
@@ -78,6 +83,8 @@ class Corpus:
                 mono = read(path, sample_rate)
                 out.write((mono.clip(-1, 32767 / 32768) * 32768).astype("<i2").tobytes())
                 lengths.append(len(mono))
+        if not any(lengths):
+            raise AudioError(f"{clips[0][0]}: holds no samples, nor does any other file")
         np.save(ends, np.cumsum(lengths))
 
     def crop(self, length: int, rng: np.random.Generator) -> Samples:
@@ -133,12 +140,16 @@ class Batches:
 
     def stream(self, step: int, ahead: int = 4) -> Iterator[Tensor]:
         """Batches from a step on, made by a thread beside the training."""
-        ready: queue.Queue[Tensor] = queue.Queue(ahead)
+        ready: queue.Queue[Tensor | Exception] = queue.Queue(ahead)
 
         def work() -> None:
-            for k in range(step, 1 << 60):
-                ready.put(self.at(k))
+            try:
+                for k in range(step, 1 << 60):
+                    ready.put(self.at(k))
+            except Exception as error:
+                ready.put(error)
 
         threading.Thread(target=work, daemon=True).start()
-        while True:
-            yield ready.get()
+        while not isinstance(batch := ready.get(), Exception):
+            yield batch
+        raise batch
