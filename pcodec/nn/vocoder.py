@@ -133,22 +133,20 @@ class SpectralVocoder(nn.Module):
         self.consistency = Consistency(config)
         self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
         self._prior: Tensor | None = None
-        self._heads: nn.Module | None = None
 
     def freeze(self) -> None:
-        """For inference: the weights do not change from now on."""
+        """For inference: the weights do not change from now on, and `head` says all."""
         self._prior = self.inverse.detach().abs()
-        self._heads = nn.Linear(self.head.in_features, 2 * self.head.out_features)
         for name in ("weight", "bias"):
             both = [getattr(layer, name).detach() for layer in (self.head, self.source)]
-            setattr(self._heads, name, nn.Parameter(torch.cat(both), requires_grad=False))
+            setattr(self.head, name, nn.Parameter(torch.cat(both), requires_grad=False))
+        del self.source
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """What `head` and `source` say, three parts each."""
-        if self._heads is not None:
-            y: Tensor = self._heads(x)
-        else:
-            y = torch.cat([self.head(x), self.source(x)], -1)
+        y = self.head(x)
+        if self._prior is None:
+            y = torch.cat([y, self.source(x)], -1)
         return y.float().chunk(6, -1)
 
     def spectrum(

@@ -57,7 +57,7 @@ class Corpus:
         clips = find_clips(data)
         if not clips:
             raise AudioError(f"{data}: no audio files found")
-        states = [(about.st_size, about.st_mtime_ns) for about in (p.stat() for p, _ in clips)]
+        states = [(state.st_size, state.st_mtime_ns) for state in (p.stat() for p, _ in clips)]
         about = repr([data.resolve(), sample_rate, clips, states])
         key = hashlib.sha256(about.encode()).hexdigest()[:16]
         store, ends = cache / f"{key}.s16", cache / f"{key}.npy"
