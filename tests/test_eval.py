@@ -17,7 +17,7 @@ from test_cli import one_line
 from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.eval import codecs, metrics, pictures
-from pcodec.eval.evaluate import align, delay, interval
+from pcodec.eval.evaluate import align, delay, interval, score
 
 RATE = 16000
 QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"
@@ -191,6 +191,20 @@ def test_the_codebook_is_drawn_entry_by_entry():
     out = io.BytesIO()
     pictures.draw_codebook(model, out)
     assert out.getvalue().startswith(b"\x89PNG")
+
+
+def test_a_metric_that_failed_is_tried_again(tmp_path, monkeypatch, speech):
+    (tmp_path / "s16").write_bytes(codecs.int16(speech).tobytes())
+
+    def fail(*_, **__):
+        raise MemoryError("for now")
+
+    for broken, expected in ((True, (None, "MemoryError: for now")), (False, (1.0, None))):
+        with monkeypatch.context() as patch:
+            if broken:
+                patch.setattr(pystoi, "stoi", fail)
+            value, why = score(SPEECH, str(tmp_path / "s16"), 0, ["stoi"], tmp_path)["stoi"]
+        assert (value if value is None else round(value, 3), why) == expected
 
 
 def test_an_existing_result_is_kept_unless_forced(pcodec_command, tmp_path):
