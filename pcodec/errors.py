@@ -1,11 +1,27 @@
 """What can go wrong, as one tree."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Self
+
 
 class PcodecError(Exception):
     """Any error that pcodec raises on purpose; its text is one line for a person."""
 
     names_file = False
     """Whether the text already starts with the name of a file."""
+
+    @classmethod
+    def of_file(cls, name: Path | str, text: str) -> Self:
+        """An error that names its file, and is given no other name."""
+        error = cls(f"{name}: {text}")
+        error.names_file = True
+        return error
 
 
 class AudioError(PcodecError):

@@ -305,14 +305,7 @@ def named(path: Path) -> Iterator[None]:
             raise
         kind = type(error) if isinstance(error, PcodecError) else PcodecError
         text = error_line(error)
-        raise of_file(name, text.removeprefix(f"{name}: "), kind) from error
-
-
-def of_file(name: Path | str, text: str, kind: type[PcodecError] = PcodecError) -> PcodecError:
-    """An error that names its file, and is given no other name."""
-    error = kind(f"{name}: {text}")
-    error.names_file = True
-    return error
+        raise kind.of_file(name, text.removeprefix(f"{name}: ")) from error
 
 
 def unbuffered_stdin() -> BinaryIO:
@@ -376,7 +369,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
     try:
         handle, name = tempfile.mkstemp(".part", ".pcodec-", path.parent)
     except OSError as error:
-        raise of_file(path, error.strerror or str(error)) from error
+        raise PcodecError.of_file(path, error.strerror or str(error)) from error
     part = Path(name)
     try:
         with named(path), os.fdopen(handle, "w+b") as file:
@@ -409,7 +402,7 @@ def _terminal() -> click.UsageError:
 
 
 def _exists(path: Path) -> PcodecError:
-    return of_file(path, "exists; -f replaces it")
+    return PcodecError.of_file(path, "exists; -f replaces it")
 
 
 @contextlib.contextmanager

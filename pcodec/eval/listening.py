@@ -74,13 +74,6 @@ STEPS = 128
 # ---- the document
 
 
-def fault(text: str) -> PcodecError:
-    """An error whose text starts with the name of a file."""
-    error = PcodecError(text)
-    error.names_file = True
-    return error
-
-
 class Each(NamedTuple):
     """The shape of every value of an object whose keys are free."""
 
@@ -117,21 +110,23 @@ def check(value: Any, shape: Any, where: str) -> None:
         wanted = (int, float) if shape is float else shape
         good = isinstance(value, wanted) and not isinstance(value, bool)
         if not good or (shape is float and not math.isfinite(value)):
-            raise fault(f"{where}: is no {'number' if shape in (int, float) else 'text'}")
+            raise PcodecError.of_file(
+                where, f"is no {'number' if shape in (int, float) else 'text'}"
+            )
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            raise fault(f"{where}: is no list")
+            raise PcodecError.of_file(where, "is no list")
         for i, part in enumerate(value):
             check(part, shape[0], f"{where}[{i}]")
     elif not isinstance(value, dict):
-        raise fault(f"{where}: is no object")
+        raise PcodecError.of_file(where, "is no object")
     elif isinstance(shape, Each):
         for key, part in value.items():
             check(part, shape.of, f"{where}.{key}")
     else:
         for key, inner in shape.items():
             if key not in value:
-                raise fault(f"{where}.{key}: is missing")
+                raise PcodecError.of_file(f"{where}.{key}", "is missing")
             check(value[key], inner, f"{where}.{key}")
 
 
@@ -140,12 +135,12 @@ def load(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_bytes())
     except ValueError as error:  # bytes that are no text, too
-        raise fault(f"{path}: is not JSON ({error})") from error
+        raise PcodecError.of_file(path, f"is not JSON ({error})") from error
     except RecursionError:
-        raise fault(f"{path}: is not JSON of this kind (nested too deeply)") from None
+        raise PcodecError.of_file(path, "is not JSON of this kind (nested too deeply)") from None
     found = results.get("format") if isinstance(results, dict) else None
     if found != FORMAT:
-        raise fault(f"{path}: is not a document of `pcodec eval` ({FORMAT})")
+        raise PcodecError.of_file(path, f"is not a document of `pcodec eval` ({FORMAT})")
     check(results, DOCUMENT, f"{path}: results")
     for i, codec in enumerate(results["codecs"]):
         if not codec["absent"]:
@@ -160,9 +155,9 @@ def inside(folder: Path, name: str) -> Path:
     """A file that a document names; never one that lies outside the document's folder."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts:
-        raise fault(f"{folder / path}: lies outside the folder of the document")
+        raise PcodecError.of_file(folder / path, "lies outside the folder of the document")
     if not (folder / path).is_file():
-        raise fault(f"{folder / path}: no such file")
+        raise PcodecError.of_file(folder / path, "no such file")
     return folder / path
 
 
@@ -175,9 +170,9 @@ def read_flac(folder: Path, name: str) -> tuple[bytes, Samples]:
             kind = (file.format, file.samplerate, file.channels)
             samples = file.read(dtype="float32")
     except soundfile.LibsndfileError as error:
-        raise fault(f"{path}: cannot be read as audio ({error})") from error
+        raise PcodecError.of_file(path, f"cannot be read as audio ({error})") from error
     if kind != ("FLAC", RATE, 1) or not len(samples):
-        raise fault(f"{path}: is not FLAC of 16 kHz, mono, with sound in it")
+        raise PcodecError.of_file(path, "is not FLAC of 16 kHz, mono, with sound in it")
     return data, samples
 
 
@@ -264,7 +259,7 @@ def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
     try:
         pieces = parser.feed(path.read_bytes()) + parser.close()
     except PcodecError as error:
-        raise fault(f"{path}: {error}") from error
+        raise PcodecError.of_file(path, str(error)) from error
     return parser.header_, grid(pieces, parser.header_.rows)
 
 
@@ -697,9 +692,9 @@ def tracks(results: dict[str, Any], file: dict[str, Any], folder: Path) -> Itera
     for name in sorted(kept["codecs"], key=[*order, *kept["codecs"]].index):
         data, samples = read_flac(folder, kept["codecs"][name])
         if len(samples) != len(reference):
-            raise fault(
-                f"{folder / kept['codecs'][name]}: has {len(samples)} samples, "
-                f"its reference {len(reference)}"
+            raise PcodecError.of_file(
+                folder / kept["codecs"][name],
+                f"has {len(samples)} samples, its reference {len(reference)}",
             )
         measured = file["codecs"].get(name, {"scores": {}})
         words = []
