@@ -130,7 +130,7 @@ class Reader:
             self.frames = self._file.frames
         if isinstance(source, Path) and source.is_file():
             with source.open("rb") as file:
-                self._stated = _stated_frames(file)
+                self._stated, _ = _stated_frames(file)
             if self._stated == 0 and not self.frames and source.stat().st_size > 1000:
                 raise AudioError(
                     f"{self.name}: its header states no samples, though it is not empty"
@@ -154,8 +154,8 @@ class Reader:
             raise AudioError(f"{self.name}: no audio came")
         if start in _PIPED:
             ahead.again()
-            self._stated = _stated_frames(ahead)
-            if not _is_packed(ahead.taken):
+            self._stated, packed = _stated_frames(ahead)
+            if not packed:
                 if start == b"RIFF" and self._stated == 0:  # a stream, whose writer can't know
                     ahead.taken[-4:], self._stated = b"\xff" * 4, None
                 return soundfile.SoundFile(_pipe(bytes(ahead.taken), source))
@@ -163,7 +163,7 @@ class Reader:
         self._spool.write(ahead.taken)
         shutil.copyfileobj(source, self._spool)
         self._spool.seek(0)
-        self._stated = _stated_frames(self._spool)
+        self._stated, _ = _stated_frames(self._spool)
         self._spool.seek(0)
         return soundfile.SoundFile(self._spool)
 
@@ -238,37 +238,29 @@ _CHUNKED: dict[bytes, tuple[int, int, int, Literal["little", "big"], int]] = {
 a chunk's name and of its size, the order of those, and what chunks are padded to."""
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 """bytes a sample, by AU's encodings"""
-
-
 _WAV_TAGS = (1, 3, 6, 7, 0xFFFE)
 """of WAV's encodings, those whose samples have a size each: PCM, floats, A-law, mu-law"""
 
 
-def _is_packed(start: bytes | bytearray) -> bool:
-    """Whether samples are packed, by a file's bytes up to them: libsndfile goes back for those."""
-    if start[:4] == b".snd":
-        return int.from_bytes(start[12:16], "big") not in _AU_BYTES
-    place = start.find(b"fmt ")
-    return place > 0 and int.from_bytes(start[place + 8 : place + 10], "little") not in _WAV_TAGS
+def _stated_frames(file: Any) -> tuple[int | None, bool]:
+    """The frames that a file's header states, and whether its samples are packed.
 
-
-def _stated_frames(file: Any) -> int | None:
-    """The frames that a file's header states; None if its type has none, or it does not know.
-
-    file: anything with ``read``, at its start. Of packed samples it may be fewer than there are.
+    None if its type has none, or it does not know. file: anything with ``read``, at its start.
+    Of packed samples, for which libsndfile goes back, it may be fewer than there are.
     """
     start = file.read(4)
     if start == b".snd":
         _, size, encoding, _, channels = struct.unpack(">5I", file.read(20).ljust(20, b"\0"))
         frame = _AU_BYTES.get(encoding, 0) * channels
-        return size // frame if frame and size != 0xFFFFFFFF else None
+        known = frame and size != 0xFFFFFFFF
+        return size // frame if known else None, encoding not in _AU_BYTES
     if start not in _CHUNKED:
-        return None
+        return None, False
     before, name_bytes, size_bytes, order, pad = _CHUNKED[start]
     kind = file.read(before - 4)
     if start in (b"RIFF", b"RF64") and kind[4:] != b"WAVE":
-        return None
-    frame, long_size = 0, None
+        return None, False
+    frame, long_size, packed = 0, None, False
     while len(head := file.read(name_bytes + size_bytes)) == name_bytes + size_bytes:
         name, size = head[:4], int.from_bytes(head[name_bytes:], order)
         if start == b"riff":  # which counts the head too
@@ -277,20 +269,21 @@ def _stated_frames(file: Any) -> int | None:
             if long_size is not None:
                 size = long_size
             elif size in _UNKNOWN or size >= (1 << 8 * size_bytes) - 256:
-                return None
-            return size // frame if frame else None
+                return None, packed
+            return size // frame if frame else None, packed
         if not 0 <= size <= _MOST_BEFORE_DATA:
-            return None
+            break
         chunk = file.read(-(-size // pad) * pad)
         if name == b"fmt ":
             frame = int.from_bytes(chunk[12:14], order)
+            packed = int.from_bytes(chunk[:2], order) not in _WAV_TAGS
         elif name == b"ds64":
             long_size = int.from_bytes(chunk[8:16], order)
         elif name == b"COMM":
             channels, frames, bits = struct.unpack(">HIH", chunk[:8].ljust(8, b"\0"))
             known = frames * channels * bits // 8 < 0x7EFF0000  # sox into a pipe says 0x7F000000
-            return frames if known else None
-    return None
+            return frames if known else None, False
+    return None, packed
 
 
 def _pipe(start: bytes, source: BinaryIO) -> int:

@@ -241,6 +241,7 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(pcodec_co
         ("x=python:no_such_module:f", "No module named"),
         ("x=python:json:nothing", "nothing"),
         ("x=cp 'a {in} {bits} ;; cp {bits} {out}", "No closing quotation"),
+        ("x=cp '{in} {bits} ;; cp' {bits} {out}", "No closing quotation"),
         ("opus", "no codec 'opus'"),
         ("opus-inf", "no codec 'opus-inf'"),
         ("opus--8", "no codec 'opus--8'"),

@@ -137,9 +137,10 @@ def decode(
                 )
                 codec = decoding.codec
             header = decoding.header
-            total = None if header.samples is None else header.samples / header.sample_rate
-            if total is not None:
-                total = max(0.0, min(total, total if end is None else end) - start)
+            total = None
+            if header.samples is not None:
+                whole = header.samples / header.sample_rate
+                total = max(0.0, (whole if end is None else min(whole, end)) - start)
             with (
                 common.open_output(target, source, force) as out,
                 common.progress(source, total, quiet, shared) as bar,

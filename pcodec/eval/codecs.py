@@ -426,15 +426,14 @@ def command(name: str, text: str) -> Coder:
         raise PcodecError(f"{name}: not of the form 'ENC {{in}} {{bits}} ;; DEC {{bits}} {{out}}'")
 
     try:
-        shlex.split(text)
+        encoder, decoder = shlex.split(encoding), shlex.split(decoding)
     except ValueError as error:
         raise PcodecError(f"{name}: {error}") from error
-    for line in (encoding, decoding):
-        if shutil.which(shlex.split(line)[0]) is None:
-            raise AbsentError(f"{name}: no command {shlex.split(line)[0]!r}")
+    for words in (encoder, decoder):
+        if shutil.which(words[0]) is None:
+            raise AbsentError(f"{name}: no command {words[0]!r}")
 
-    def call(line: str, files: dict[str, Path]) -> None:
-        words = shlex.split(line)
+    def call(words: list[str], files: dict[str, Path]) -> None:
         for key, path in files.items():
             words = [word.replace(f"{{{key}}}", str(path)) for word in words]
         try:
@@ -451,8 +450,8 @@ def command(name: str, text: str) -> Coder:
                 "out": Path(folder, "out.wav"),
             }
             soundfile.write(files["in"], int16(samples), RATE, "PCM_16")
-            _, encode_seconds = timed(call, encoding, files)
-            _, decode_seconds = timed(call, decoding, files)
+            _, encode_seconds = timed(call, encoder, files)
+            _, decode_seconds = timed(call, decoder, files)
             if not files["bits"].exists() or not files["out"].exists():
                 raise PcodecError(f"{name}: left no {{bits}} or no {{out}} behind")
             size = files["bits"].stat().st_size

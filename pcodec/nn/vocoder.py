@@ -29,7 +29,7 @@ def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor,
 class Spectrum(NamedTuple):
     """A predicted spectrum in polar form, (B, frames, n_fft // 2 + 1) each.
 
-    Real numbers, and not side by side: the compiler of the training is slow with complex ones.
+    Not as pairs side by side: to scale those takes three times as long.
     """
 
     log_amplitude: Tensor
