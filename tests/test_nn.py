@@ -10,7 +10,16 @@ from pcodec.nn.concealment import Concealment
 from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
-from pcodec.nn.packed import Int16Block, multiplies_bytes, pack_decoder, processor_has
+from pcodec.nn.packed import (
+    Bytes,
+    FbgemmBlock,
+    FbgemmLinear,
+    Int8Block,
+    Int16Block,
+    multiplies_bfloat16,
+    multiplies_bytes,
+    pack_decoder,
+)
 from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
 from pcodec.nn.quantizer import Quantizer
 from pcodec.nn.streaming import ConvNeXtBlock
@@ -216,35 +225,45 @@ def test_concealment_starts_as_the_last_column_held():
 @needs_onednn
 def test_packed_layers_compute_what_they_did():
     layers, x = nn.Sequential(nn.Linear(64, 192)), torch.randn(2, 30, 64)
-    rounding = 2e-2 if processor_has("avx512_bf16") else 1e-5
+    rounding = 2e-2 if multiplies_bfloat16() else 1e-5
     with torch.no_grad():
         before = layers(x)
         pack_decoder(layers)
         torch.testing.assert_close(layers(x), before, atol=rounding, rtol=rounding)
 
 
-@needs_onednn
+def in_bytes(kind):
+    return pytest.param(
+        kind, marks=pytest.mark.skipif(not kind.works(), reason="not on this processor")
+    )
+
+
+@pytest.mark.parametrize("kind", [in_bytes(Int8Block), in_bytes(FbgemmBlock)])
 @pytest.mark.parametrize("spread", [0.1, 1.0, 5.0])
-def test_packed_blocks_compute_what_they_did_within_four_percent(spread):
+def test_packed_blocks_compute_what_they_did_within_four_percent(kind, spread):
     torch.manual_seed(0)
-    blocks, x = nn.Sequential(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(2, 30, 64)
+    block, x = ConvNeXtBlock(64, 192, 7, 0.5), torch.randn(2, 30, 64)
     with torch.no_grad():
-        blocks[0].norm.weight.uniform_(-spread, spread)
-        blocks[0].norm.bias.uniform_(-1, 1)
-        before = blocks(x)
-        pack_decoder(blocks)
-        assert (blocks(x) - before).norm() < 0.04 * (before - x).norm()
+        block.norm.weight.uniform_(-spread, spread)
+        block.norm.bias.uniform_(-1, 1)
+        change = block(x) - x
+        assert (kind(block)(x) - x - change).norm() < 0.04 * change.norm()
 
 
-@needs_onednn
-def test_packed_blocks_give_the_same_bytes_frame_by_frame_and_at_once():
+@pytest.mark.parametrize("kind", [in_bytes(Int8Block), in_bytes(FbgemmBlock)])
+def test_packed_blocks_give_the_same_bits_frame_by_frame_and_at_once(kind):
     torch.manual_seed(0)
-    blocks, x, past = nn.Sequential(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(1, 40, 64), {}
     with torch.no_grad():
-        pack_decoder(blocks)
-        pieces = [blocks[0](x[:, i : i + 4], past, last=i == 36) for i in range(0, 40, 4)]
-        whole = blocks(x)
-    assert torch.equal(torch.cat(pieces, 1), whole)
+        block, x, past = kind(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(1, 40, 64), {}
+        pieces = [block(x[:, i : i + 4], past, last=i == 36) for i in range(0, 40, 4)]
+        assert torch.equal(torch.cat(pieces, 1), block(x))
+
+
+@pytest.mark.skipif(not FbgemmBlock.works(), reason="not on this processor")
+def test_the_largest_bytes_and_weights_do_not_leave_sixteen_bits():
+    weight, x = torch.full((16, 320), 0.5), torch.ones(4, 320)
+    product = FbgemmLinear(weight, torch.zeros(16), Bytes(0.0, 1.0))
+    torch.testing.assert_close(product(x), torch.full((4, 16), 160.0))
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +27,7 @@ from pcodec.errors import PcodecError
 from pcodec.eval import metrics
 from pcodec.nn.excitation import Pitch
 from pcodec.nn.mel import InverseSTFT, mel_filters
+from pcodec.nn.packed import multiplies_bfloat16
 from pcodec.nn.patch_vqvae import MEAN, SPREAD
 from pcodec.nn.vocoder import Spectrum
 from pcodec.nn.weights import Networks, save_half
@@ -78,6 +81,12 @@ def refuse_disturbance(rate: int) -> None:
         raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
 
 
+def mixed_precision(device: torch.device) -> Callable[[], torch.autocast]:
+    """Autocast to bfloat16, where the device multiplies it; elsewhere all stays float32."""
+    enabled = device.type != "cpu" or multiplies_bfloat16()
+    return partial(torch.autocast, device.type, torch.bfloat16, enabled)
+
+
 class Game:
     """A discriminator with its optimiser; rate: its learning rate, relative to the stage's."""
 
@@ -88,12 +97,12 @@ class Game:
         device: torch.device,
         rate: float = 1.0,
     ) -> None:
-        self.discriminator, self.device = discriminator.to(device), device
+        self.discriminator, self.autocast = discriminator.to(device), mixed_precision(device)
         group = {"params": discriminator.parameters(), "rate": rate}
         self.optimizer = torch.optim.AdamW([group], learning_rate, (0.8, 0.99), fused=True)
 
     def _judge(self, x: Tensor) -> list[Judgement]:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.autocast():
             judgements: list[Judgement] = self.discriminator(x)
         return judgements
 
@@ -153,6 +162,7 @@ class Stage:
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.networks, self.settings = networks, settings
         self.device = networks.mel.window.device
+        self.autocast = mixed_precision(self.device)
         self.game: Game | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
@@ -181,7 +191,7 @@ class Stage:
         """Samples with overhang -> log-mel (B, frames, bands), latents not yet quantised."""
         with torch.no_grad():
             mel = self.networks.mel.frames(samples)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.autocast():
             return mel, self.networks.encoder(mel).float()
 
     @torch.no_grad()
@@ -193,7 +203,7 @@ class Stage:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Quantised latents -> log-mel (B, frames, bands)."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.autocast():
             return self.networks.decoder(latents).float()
 
     def losses(self, samples: Tensor) -> Losses:
@@ -377,7 +387,7 @@ class Waveform(Stage):
             framed = samples[:, overhang : samples.shape[1] - overhang]
             wanted = torch.fft.rfft(framed.unfold(-1, stft.n_fft, stft.hop) * stft.window)
             pitch = track_pitch(framed, wanted, n.spectral.excitation)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.autocast():
             logits = n.spectral.excitation.logits((mel - MEAN) / SPREAD)
             tracking = pitch_loss(logits, pitch)
             # The last items run free, as when decoding: with the predicted pitch, and pulses
@@ -533,7 +543,7 @@ class HifiGanVocoder(Waveform):
         n = self.networks
         with torch.no_grad():
             _, decoded = self.mels(samples)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.autocast():
             output = n.hifigan(decoded).float()
         target = self.crop(samples)
         waveform = self.waveform_loss(output, target)
@@ -577,7 +587,7 @@ class ConcealmentModel(Stage):
 
     def foresee(self, latents: Tensor, lost: Tensor) -> Tensor:
         """Latents with what the model foresees in the place of the lost columns."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.autocast():
             foreseen: Tensor = self.networks.concealment(latents, lost)
         return foreseen.float()
 
