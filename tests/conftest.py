@@ -9,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import soundfile
@@ -60,13 +61,16 @@ def _as_a_stranger_runs_it(monkeypatch):
 def pcodec_command():
     """Runs the command line in a process of its own; gives what it did."""
 
-    def run(*arguments, input=None, **options):
+    def run(*arguments, input=None, cwd="."):
+        arguments = [str(argument) for argument in arguments]
+        if input is None:
+            return forked.run(arguments, str(cwd))
         return subprocess.run(
-            [sys.executable, "-m", "pcodec", *map(str, arguments)],
+            [sys.executable, "-m", "pcodec", *arguments],
             input=input,
             capture_output=True,
             timeout=120,
-            **options,
+            cwd=cwd,
         )
 
     return run
