@@ -238,7 +238,10 @@ class FbgemmBlock(PackedBlock):
 
     @staticmethod
     def works() -> bool:
-        return processor_has("avx2") and torch.backends.quantized.engine in ("x86", "fbgemm")
+        # Deprecated in torch, without a successor for these processors.
+        there = hasattr(torch, "_make_per_channel_quantized_tensor")
+        fbgemm = torch.backends.quantized.engine in ("x86", "fbgemm")
+        return processor_has("avx2") and fbgemm and there
 
     def __init__(self, block: ConvNeXtBlock) -> None:
         super().__init__(block)
