@@ -34,7 +34,7 @@ def test_speech_comes_back_as_speech_of_the_same_length(speech, coded):
 def test_the_length_is_kept_to_the_sample_at_any_rate(codec, rate):
     longest = 3 * 512 * rate // 16000
     noise = 0.1 * np.random.default_rng(0).standard_normal(longest).astype(np.float32)
-    step = 3 if rate == 16000 else 37  # every remainder of a column's samples
+    step = 1 if rate == 16000 else 37
     for length in [*range(0, longest + 1, step), longest]:
         out = io.BytesIO()
         encode_stream(codec, [noise[:length]], rate, out)

@@ -14,10 +14,10 @@ from pcodec.nn.packed import (
     Bytes,
     FbgemmBlock,
     FbgemmLinear,
-    Int8Block,
     Int16Block,
     multiplies_bfloat16,
     multiplies_bytes,
+    multiplies_bytes_in_pairs,
     pack_decoder,
 )
 from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
@@ -232,34 +232,41 @@ def test_packed_layers_compute_what_they_did():
         torch.testing.assert_close(layers(x), before, atol=rounding, rtol=rounding)
 
 
-def in_bytes(kind):
-    return pytest.param(
-        kind, marks=pytest.mark.skipif(not kind.works(), reason="not on this processor")
-    )
+def as_on_this_processor(block):
+    blocks = nn.Sequential(block)
+    pack_decoder(blocks)
+    return blocks[0]
 
 
-@pytest.mark.parametrize("kind", [in_bytes(Int8Block), in_bytes(FbgemmBlock)])
+needs_fbgemm = pytest.mark.skipif(not multiplies_bytes_in_pairs(), reason="no AVX2 here")
+PACKING = [
+    pytest.param(as_on_this_processor, marks=needs_onednn),
+    pytest.param(FbgemmBlock, marks=needs_fbgemm),
+]
+
+
+@pytest.mark.parametrize("pack", PACKING)
 @pytest.mark.parametrize("spread", [0.1, 1.0, 5.0])
-def test_packed_blocks_compute_what_they_did_within_four_percent(kind, spread):
+def test_packed_blocks_compute_what_they_did_within_four_percent(pack, spread):
     torch.manual_seed(0)
     block, x = ConvNeXtBlock(64, 192, 7, 0.5), torch.randn(2, 30, 64)
     with torch.no_grad():
         block.norm.weight.uniform_(-spread, spread)
         block.norm.bias.uniform_(-1, 1)
         change = block(x) - x
-        assert (kind(block)(x) - x - change).norm() < 0.04 * change.norm()
+        assert (pack(block)(x) - x - change).norm() < 0.04 * change.norm()
 
 
-@pytest.mark.parametrize("kind", [in_bytes(Int8Block), in_bytes(FbgemmBlock)])
-def test_packed_blocks_give_the_same_bits_frame_by_frame_and_at_once(kind):
+@pytest.mark.parametrize("pack", PACKING)
+def test_packed_blocks_give_the_same_bits_frame_by_frame_and_at_once(pack):
     torch.manual_seed(0)
     with torch.no_grad():
-        block, x, past = kind(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(1, 40, 64), {}
+        block, x, past = pack(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(1, 40, 64), {}
         pieces = [block(x[:, i : i + 4], past, last=i == 36) for i in range(0, 40, 4)]
         assert torch.equal(torch.cat(pieces, 1), block(x))
 
 
-@pytest.mark.skipif(not FbgemmBlock.works(), reason="not on this processor")
+@needs_fbgemm
 def test_the_largest_bytes_and_weights_do_not_leave_sixteen_bits():
     weight, x = torch.full((16, 320), 0.5), torch.ones(4, 320)
     product = FbgemmLinear(weight, torch.zeros(16), Bytes(0.0, 1.0))

@@ -49,6 +49,12 @@ class Bytes:
         self.zero = round(-low / self.step)
 
 
+def whole_numbers(weight: Tensor, largest: int) -> tuple[Tensor, Tensor]:
+    """Weights (out_channels, channels) in steps, and the steps, one for each output."""
+    scales = (weight.abs().amax(1) / largest).clamp(min=1e-12)
+    return (weight / scales[:, None]).round(), scales
+
+
 class Int8Linear(nn.Module):
     """A product of unsigned bytes with weights of 8 bits, a scale for each output, by oneDNN."""
 
@@ -62,9 +68,8 @@ class Int8Linear(nn.Module):
     ) -> None:
         """weight (out_channels, channels), bias (out_channels,); gives: float32 if None."""
         super().__init__()
-        self.scales = (weight.abs().amax(1) / 127).clamp(min=1e-12).contiguous()
-        rounded = (weight / self.scales[:, None]).round().to(torch.int8)
-        self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        numbers, self.scales = whole_numbers(weight, 127)
+        self.weight = torch.ops.onednn.qlinear_prepack(numbers.to(torch.int8), None)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self.bias = bias.contiguous()
         out = (1.0, 0, torch.float32) if gives is None else (gives.step, gives.zero, torch.uint8)
@@ -92,8 +97,7 @@ class Int16Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, most: float, by_bytes: bool) -> None:
         """weight (out_channels, channels), bias (out_channels,); most: the largest input."""
         super().__init__()
-        scales = (weight.abs().amax(1) / self.LARGEST).clamp(min=1e-12)
-        numbers = (weight / scales[:, None]).round()
+        numbers, scales = whole_numbers(weight, self.LARGEST)
         self.by_bytes = by_bytes
         self.weight = (self.digits(numbers) if by_bytes else numbers).t().contiguous()
         self.step = most / self.LARGEST
@@ -181,10 +185,6 @@ class PackedBlock(nn.Module):
 class Int8Block(PackedBlock):
     """Of 8 bits; float32 between the products."""
 
-    @staticmethod
-    def works() -> bool:
-        return multiplies_bytes()
-
     def __init__(self, block: ConvNeXtBlock) -> None:
         super().__init__(block)
         folded = Folded.of(block)
@@ -214,12 +214,11 @@ class FbgemmLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, given: Bytes) -> None:
         """weight (out_channels, channels), bias (out_channels,)."""
         super().__init__()
-        scales = (weight.abs().amax(1) / self.LARGEST).clamp(min=1e-12)
-        rounded = (weight / scales[:, None]).round().to(torch.int8)
-        zeros = torch.zeros(len(weight), dtype=torch.long)
+        numbers, scales = whole_numbers(weight, self.LARGEST)
+        of_output = numbers.to(torch.int8), scales.double(), torch.zeros(len(weight)).long(), 0
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*are deprecated", UserWarning)
-            tensor = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
+            tensor = torch._make_per_channel_quantized_tensor(*of_output)
         self.weight = torch.ops.quantized.linear_prepack(tensor, bias)
         self.given = given.step, given.zero
         self.product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
@@ -235,13 +234,6 @@ class FbgemmBlock(PackedBlock):
 
     SLOPE = (8 / math.pi) ** 0.5
     """of twice the tanh's argument in GELU, at 0"""
-
-    @staticmethod
-    def works() -> bool:
-        # Deprecated in torch, without a successor for these processors.
-        there = hasattr(torch, "_make_per_channel_quantized_tensor")
-        fbgemm = torch.backends.quantized.engine in ("x86", "fbgemm")
-        return processor_has("avx2") and fbgemm and there
 
     def __init__(self, block: ConvNeXtBlock) -> None:
         super().__init__(block)
@@ -280,6 +272,14 @@ def multiplies_bytes() -> bool:
     return processor_has("avx512_vnni") and torch.backends.mkldnn.is_available()
 
 
+def multiplies_bytes_in_pairs() -> bool:
+    """Whether this processor has AVX2, and torch what a `FbgemmBlock` needs."""
+    # Deprecated in torch, without a successor for these processors.
+    there = hasattr(torch, "_make_per_channel_quantized_tensor")
+    fbgemm = torch.backends.quantized.engine in ("x86", "fbgemm")
+    return processor_has("avx2") and fbgemm and there
+
+
 def multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for it, and torch a library that uses them."""
     return processor_has("avx512_bf16") and torch.backends.mkldnn.is_available()
@@ -304,9 +304,10 @@ def pack_decoder(networks: nn.Module) -> None:
     bfloat16 where it does, as in training. All that is between stays float32.
     """
     dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
-    kind = next((kind for kind in (Int8Block, FbgemmBlock) if kind.works()), None)
-    if kind is not None:
-        _replace(networks, ConvNeXtBlock, kind)
+    if multiplies_bytes():
+        _replace(networks, ConvNeXtBlock, Int8Block)
+    elif multiplies_bytes_in_pairs():
+        _replace(networks, ConvNeXtBlock, FbgemmBlock)
     _replace(networks, nn.Linear, lambda layer: PackedLinear(layer, dtype))
 
 
