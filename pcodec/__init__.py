@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from pcodec.errors import (
@@ -13,6 +14,10 @@ from pcodec.errors import (
     TruncatedError,
     VersionError,
 )
+
+# ONNX Runtime tells Microsoft what it runs, and marks each machine with a number on its disk,
+# unless this stands in the environment when it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from pcodec.codec import Codec, decode, decode_together, encode, encode_together, load
@@ -35,7 +40,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Only what needs torch loads it: `pcodec info` does not.
+    # Only what needs the networks loads them: `pcodec info` does not.
     if name in ("Codec", "decode", "decode_together", "encode", "encode_together", "load"):
         import pcodec.codec
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from pcodec import models
@@ -21,12 +19,9 @@ from pcodec.audio import Resampler, Samples, clean, resampled_length
 from pcodec.bitpack import Indices, check_indices, unpack
 from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import AudioError, FormatError, PcodecError
+from pcodec.inference.graph import Array, Past
+from pcodec.inference.networks import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
 from pcodec.models import Model
-from pcodec.nn.concealment import Concealment
-from pcodec.nn.packed import pack_decoder, pack_encoder
-from pcodec.nn.streaming import Past
-from pcodec.nn.vocoder import SpectralVocoder
-from pcodec.nn.weights import Networks, bitstream_id
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,71 +30,64 @@ CHUNK_COLUMNS = 128
 """Columns that go through the networks at once: enough for speed, little memory."""
 
 # What a stream remembers beside what its networks do.
-FRAMES = "mel frames that are no whole column yet"
+FRAMES = "frames that are no whole column yet"
 LATENTS, LOST = "latents of the last columns", "whether these were lost"
 LEVEL = "what is to be added to frames that the decoder looks ahead of"
+
+
+class Synthesizer:
+    """What a decoder runs: indices to mels, mels to samples, and what stands in for lost ones."""
+
+    VOCODERS: ClassVar[dict[str, type[SpectralVocoder | HifiGan]]] = {
+        "spectral": SpectralVocoder,
+        "hifigan": HifiGan,
+    }
+
+    def __init__(self, model: Model, vocoder: str, threads: int) -> None:
+        """PcodecError if the model lacks the vocoder."""
+        if vocoder not in model.vocoders:
+            raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
+        what = model.config, model.folder, threads
+        self.decoder = Decoder(*what)
+        self.vocoder = self.VOCODERS[vocoder](*what)
+        there = (model.folder / "concealment.safetensors").exists()
+        self.concealment = Concealment(*what) if there else None
 
 
 class Codec:
     """A loaded model. Encoder and decoder are read when they are first used.
 
     Safe to use from many threads; a stream object belongs to one thread at a time.
-    PcodecError if there is no such device, or, when it decodes, if the model lacks the vocoder.
     """
 
-    def __init__(self, model: Model, vocoder: str = "spectral", device: str = "cpu") -> None:
+    def __init__(self, model: Model, vocoder: str = "spectral", threads: int | None = None) -> None:
+        """threads: that a network computes with, at most; None for as many as there are cores."""
         self.model, self.config = model, model.config
-        self.vocoder = vocoder
-        try:
-            self.device = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise PcodecError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+        self.vocoder, self.threads = vocoder, threads or 0
         self._loading = threading.Lock()
-        self._loaded: dict[str, Networks] = {}
 
     @property
-    def encoder_networks(self) -> Networks:
-        return self._once("encoder", self._load_encoder)
-
-    @property
-    def decoder_networks(self) -> Networks:
-        return self._once("decoder", self._load_decoder)
-
-    def _once(self, name: str, load: Callable[[], Networks]) -> Networks:
+    def encoder(self) -> Encoder:
+        """The encoder's networks; PcodecError if they are not those of config.json."""
         with self._loading:
-            if name not in self._loaded:
-                self._loaded[name] = load()
-            return self._loaded[name]
+            return self._encoder
 
-    def _load_encoder(self) -> Networks:
-        # Exact or in double precision: a float32 rounding, which depends on threads and chunk
-        # sizes, would now and then tip the choice between two entries.
-        parts = ("encoder", "codebook")
-        networks = self._load(parts)
-        if bitstream_id(networks) != self.model.bitstream_id:
+    @property
+    def decoder(self) -> Synthesizer:
+        """The decoder's networks; PcodecError if the model lacks the vocoder."""
+        with self._loading:
+            return self._decoder
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        encoder = Encoder(self.config, self.model.folder, self.threads)
+        if encoder.bitstream_id != self.model.bitstream_id:
             raise PcodecError(f"{self.model.folder}: the weights are not those of config.json")
-        networks = networks.double().to(self.device).eval().requires_grad_(False)
-        networks.quantizer.freeze()
-        pack_encoder(networks, self.device)
-        return networks
+        return encoder
 
-    def _load_decoder(self) -> Networks:
-        if self.vocoder not in self.model.vocoders:
-            raise PcodecError(f"model {self.model.name} has no vocoder {self.vocoder!r}")
-        parts: tuple[str, ...] = ("codebook", "decoder", self.vocoder)
-        if (self.model.folder / "concealment.safetensors").exists():
-            parts = (*parts, "concealment")
-        networks = self._load(parts).to(self.device).eval().requires_grad_(False)
-        if "spectral" in parts:
-            networks.spectral.freeze()
-        if self.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            pack_decoder(networks)
-        return networks
-
-    def _load(self, parts: tuple[str, ...]) -> Networks:
-        networks = Networks(self.config, parts)
-        networks.load(self.model.folder, parts)
-        return networks
+    @cached_property
+    def _decoder(self) -> Synthesizer:
+        return Synthesizer(self.model, self.vocoder, self.threads)
 
     def stream_encoder(self) -> StreamEncoder:
         """An encoder of one stream: samples in, columns out."""
@@ -179,7 +167,7 @@ def _join(streams: Sequence[_Stream]) -> Past:
     if places == list(range(batch)) and batch == len(streams):
         return memory.past
     return {
-        key: torch.cat([s._memory.past[key][s._place : s._place + 1] for s in streams])
+        key: np.concatenate([s._memory.past[key][s._place : s._place + 1] for s in streams])
         for key in memory.past
     }
 
@@ -195,9 +183,9 @@ class StreamEncoder(_Stream):
     """Samples at the codec's rate -> indices (columns, rows), as soon as they are known."""
 
     def __init__(self, codec: Codec) -> None:
-        shape = (1, 0, codec.config.mel_bands)
-        super().__init__({FRAMES: torch.zeros(shape, dtype=torch.float64, device=codec.device)})
-        self._codec, self._networks = codec, codec.encoder_networks
+        bins = codec.config.n_fft // 2 + 1
+        super().__init__({FRAMES: np.zeros((1, 0, bins))})
+        self._codec, self._encoder = codec, codec.encoder
         self._most = CHUNK_COLUMNS * codec.config.column_samples
         self._taken = 0
 
@@ -225,26 +213,22 @@ class StreamEncoder(_Stream):
         return id(self._codec), len(samples), self._memory.shapes
 
     @staticmethod
-    @torch.inference_mode()
     def _step(
         streams: list[StreamEncoder], samples: list[Samples], last: bool = False
     ) -> list[Indices]:
         """The columns that samples (n,) of each stream complete."""
-        codec, networks = streams[0]._codec, streams[0]._networks
-        config, past = codec.config, _join(streams)
-        x = torch.from_numpy(np.stack(samples)).to(codec.device).double()
-        frames = torch.cat([past[FRAMES], networks.mel(x, past, last)], 1)
+        encoder, config, past = streams[0]._encoder, streams[0]._codec.config, _join(streams)
+        new = encoder.magnitudes(np.stack(samples), past, last)
+        frames = np.concatenate([past[FRAMES], new], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
-        if whole:
-            latents = networks.encoder(frames[:, :whole], past, last)
         past[FRAMES] = frames[:, whole:]
+        indices = np.zeros((len(streams), 0, config.rows), np.uint16)
+        if whole:
+            indices = encoder.indices(frames[:, :whole], past)
         _share(streams, past)
         for stream in streams:
             stream._taken += len(samples[0])
-        if not whole:
-            return [np.zeros((0, config.rows), np.uint16)] * len(streams)
-        indices = networks.quantizer.search(latents.flatten(0, 1)).astype(np.uint16)
-        return list(indices.reshape(len(streams), -1, config.rows))
+        return list(indices)
 
 
 class StreamDecoder(_Stream):
@@ -260,16 +244,14 @@ class StreamDecoder(_Stream):
     _most = CHUNK_COLUMNS
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
-        self._codec, self._networks = codec, codec.decoder_networks
-        config, device = codec.config, codec.device
+        self._codec, self._networks = codec, codec.decoder
+        config = codec.config
         past: Past = {
-            LATENTS: torch.zeros(1, 0, config.rows, config.latent_dim, device=device),
-            LOST: torch.zeros(1, 0, dtype=torch.bool, device=device),
-            LEVEL: torch.zeros(1, 0, device=device),
+            LATENTS: np.zeros((1, 0, config.rows, config.latent_dim), np.float32),
+            LOST: np.zeros((1, 0), bool),
+            LEVEL: np.zeros((1, 0), np.float32),
         }
-        vocoder = getattr(self._networks, codec.vocoder)
-        if isinstance(vocoder, SpectralVocoder):
-            vocoder.excitation.start(past, column * config.patch_frames)
+        self._networks.vocoder.start(past, column * config.patch_frames)
         super().__init__(past)
         self._lost_frames = 0
 
@@ -294,20 +276,18 @@ class StreamDecoder(_Stream):
         return id(self._codec), len(columns), self._memory.shapes
 
     @staticmethod
-    @torch.inference_mode()
     def _step(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
         """The samples that columns (n, rows) of each stream complete."""
-        codec = streams[0]._codec
-        indices = torch.from_numpy(np.stack(columns).astype(np.int64)).to(codec.device)
-        latents = streams[0]._networks.quantizer.lookup(indices)
+        latents = streams[0]._networks.decoder.lookup(np.stack(columns))
         if latents.shape[1]:
-            for stream, own in zip(streams, latents.split(1), strict=True):
+            for stream, own in zip(streams, latents, strict=True):
                 if stream._lost_frames:
-                    stream._look_back(own[:, :1])
+                    stream._look_back(own[None, :1])
                     stream._lost_frames = 0
         past = _join(streams)
         _remember(past, latents, lost=False)
-        level = latents.new_zeros(len(streams), latents.shape[1] * codec.config.patch_frames)
+        frames = latents.shape[1] * streams[0]._codec.config.patch_frames
+        level = np.zeros((len(streams), frames), np.float32)
         return StreamDecoder._decode(streams, past, latents, level, last=False)
 
     def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
@@ -320,7 +300,6 @@ class StreamDecoder(_Stream):
         config = self._codec.config
         return self.push(unpack(payload, config.rows, config.bits))
 
-    @torch.inference_mode()
     def conceal(self, columns: int, silence: bool = False) -> Samples:
         """Stands in for so many lost columns."""
         config = self._codec.config
@@ -329,34 +308,29 @@ class StreamDecoder(_Stream):
             count = min(columns, CHUNK_COLUMNS)
             columns -= count
             past = _join([self])
-            frames = torch.arange(count * config.patch_frames) + self._lost_frames
-            level = -self.FADE * (frames - self.KEPT_FRAMES).clamp(min=0)
+            frames = np.arange(count * config.patch_frames) + self._lost_frames
+            level = -self.FADE * (frames - self.KEPT_FRAMES).clip(0)
             self._lost_frames += len(frames)
             forgotten = 0 if past[LOST].all() else Concealment.HISTORY * config.patch_frames
             level[frames >= (0 if silence else forgotten)] = -30.0
-            unknown = past[LATENTS].new_zeros(1, count, config.rows, config.latent_dim)
+            unknown = np.zeros((1, count, config.rows, config.latent_dim), np.float32)
             before = past[LOST].shape[1]
             _remember(past, unknown, lost=True, keep=before + count)
-            conceal = getattr(self._networks, "concealment", Concealment.hold)
+            conceal = self._networks.concealment or Concealment.hold
             foreseen = conceal(past[LATENTS], past[LOST])[:, before:]
             _remember(past, unknown[:, :0], lost=True)
             out += self._decode([self], past, foreseen, level[None], last=False)
         return np.concatenate(out)
 
-    def _look_back(self, latents: torch.Tensor) -> None:
-        """Foresees the last lost column anew: that after it, (1, 1, rows, dim), has come.
-
-        The decoder has used it as what comes next, but made no mel of it yet.
-        """
-        decoder, model = self._networks.decoder, getattr(self._networks, "concealment", None)
+    def _look_back(self, latents: Array) -> None:
+        """Foresees the last lost column anew: that after it, (1, 1, rows, dim), has come."""
+        decoder, model = self._networks.decoder, self._networks.concealment
         if model is None or not decoder.look_ahead:
             return
         past = _join([self])
-        history = torch.cat([past[LATENTS], latents], 1)
-        lost = F.pad(past[LOST], (0, 1))
-        better = model(history, lost)[:, -2:-1].flatten(2)
-        for module in (decoder, decoder.embed):
-            past[module] = torch.cat([past[module][:, :-1], better], 1)
+        history = np.concatenate([past[LATENTS], latents], 1)
+        lost = np.pad(past[LOST], ((0, 0), (0, 1)))
+        decoder.look_back(model(history, lost)[:, -2:-1], past)
         _share([self], past)
 
     def finish(self) -> Samples:
@@ -367,31 +341,24 @@ class StreamDecoder(_Stream):
             return self._decode([self], past, nothing, past[LEVEL][:, :0], last=True)[0]
 
     @staticmethod
-    @torch.inference_mode()
     def _decode(
-        streams: list[StreamDecoder],
-        past: Past,
-        latents: torch.Tensor,
-        level: torch.Tensor,
-        last: bool,
+        streams: list[StreamDecoder], past: Past, latents: Array, level: Array, last: bool
     ) -> list[Samples]:
         """Latents (streams, columns, rows, dim) -> samples; level (streams, frames) is added."""
-        codec, networks = streams[0]._codec, streams[0]._networks
+        networks = streams[0]._networks
         mel = networks.decoder(latents, past, last)
-        level = torch.cat([past[LEVEL], level.to(past[LEVEL])], 1)
+        level = np.concatenate([past[LEVEL], level], 1, dtype=np.float32)
         mel, past[LEVEL] = mel + level[:, : mel.shape[1], None], level[:, mel.shape[1] :]
-        samples: torch.Tensor = getattr(networks, codec.vocoder)(mel, past, last)
+        samples = networks.vocoder(mel, past, last)
         _share(streams, past)
-        return list(samples.clamp(-1, 1).float().cpu().numpy())
+        return list(samples.clip(-1, 1))
 
 
-def _remember(
-    past: Past, latents: torch.Tensor, lost: bool, keep: int = Concealment.HISTORY
-) -> None:
+def _remember(past: Past, latents: Array, lost: bool, keep: int = Concealment.HISTORY) -> None:
     """Adds columns (B, columns, rows, dim) to a decoder's history, and keeps the last ones."""
-    gone = past[LOST].new_full(latents.shape[:2], lost)
-    past[LATENTS] = torch.cat([past[LATENTS], latents], 1)[:, -keep:]
-    past[LOST] = torch.cat([past[LOST], gone], 1)[:, -keep:]
+    gone = np.full(latents.shape[:2], lost)
+    past[LATENTS] = np.concatenate([past[LATENTS], latents], 1)[:, -keep:]
+    past[LOST] = np.concatenate([past[LOST], gone], 1)[:, -keep:]
 
 
 def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:
@@ -465,7 +432,7 @@ class Decoding:
         start: float = 0.0,
         end: float | None = None,
         on_error: str = "conceal",
-        device: str = "cpu",
+        threads: int | None = None,
         codec: Codec | None = None,
     ) -> None:
         """Reads the header and finds the model.
@@ -485,7 +452,7 @@ class Decoding:
             self._first += self.parser.feed(data) if data else self.parser.close()
         self.header: Header = self.parser.header
         if codec is None or not codec.model.fits(self.header):
-            codec = Codec(models.for_header(self.header, model), vocoder, device)
+            codec = Codec(models.for_header(self.header, model), vocoder, threads)
         self.codec = codec
         self.rate = rate or self.header.source_rate
         self._start = round(start * self.rate)
@@ -604,9 +571,12 @@ def _read_some(stream: BinaryIO) -> bytes:
     return data
 
 
-def load(name: str | None = None, vocoder: str = "spectral", device: str = "cpu") -> Codec:
-    """A codec by the name of its model (or the path of its folder); the shipped one if None."""
-    return Codec(models.find(name), vocoder, device)
+def load(name: str | None = None, vocoder: str = "spectral", threads: int | None = None) -> Codec:
+    """A codec by the name of its model (or the path of its folder); the shipped one if None.
+
+    threads: that a network computes with, at most; None for as many as there are cores.
+    """
+    return Codec(models.find(name), vocoder, threads)
 
 
 def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:

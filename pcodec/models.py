@@ -7,9 +7,12 @@ in the wheel as pcodec/models, and lie in models/ of a source tree.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from pcodec.config import CodecConfig
 from pcodec.container import Header
@@ -97,3 +100,20 @@ def for_header(header: Header, model: Model | None = None) -> Model:
     raise ModelMismatchError(
         f"the stream was made with model {header.bitstream_id.hex()}; installed: {have}"
     )
+
+
+def bitstream_id(
+    config: CodecConfig, window: NDArray[Any], filters: NDArray[Any], codebook: NDArray[Any]
+) -> bytes:
+    """16 bytes that name what the indices mean: the front end and the codebook.
+
+    SHA-256 over the geometry as ASCII decimals joined by spaces, then window and mel
+    filters as float32 and codebook as float16, little-endian, row by row.
+    """
+    c = config
+    geometry = [c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands]
+    geometry += [c.patch_bands, c.patch_frames, c.bits, c.latent_dim]
+    digest = hashlib.sha256(" ".join(map(str, geometry)).encode())
+    for array, kind in ((window, "<f4"), (filters, "<f4"), (codebook, "<f2")):
+        digest.update(array.astype(kind).tobytes())
+    return digest.digest()[:16]

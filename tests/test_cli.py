@@ -47,15 +47,33 @@ def test_every_command_has_help(pcodec_command, command):
     assert result.returncode == 0 and len(result.stdout) > 100
 
 
-def test_info_speaks_json_with_stable_keys_and_no_torch(coded_file):
+def imported_by(arguments, home):
+    """What a command put out, and the modules that it had imported at its end."""
     script = (
-        "import sys; sys.argv[1:] = ['info', '--json', *sys.argv[1:]]\n"
-        "from pcodec.cli import main\n"
+        "import sys\nfrom pcodec.cli import main\n"
         "try: main()\n"
-        "finally: assert 'torch' not in sys.modules"
+        "finally: print(*sys.modules, file=sys.stderr)"
     )
-    run = [sys.executable, "-c", script, str(coded_file), str(coded_file)]
-    lines = subprocess.run(run, capture_output=True, check=True).stdout.splitlines()
+    run = [sys.executable, "-c", script, *map(str, arguments)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    done = subprocess.run(run, capture_output=True, check=True, env=environment)
+    return done.stdout, set(done.stderr.decode().split())
+
+
+def test_encoding_and_decoding_need_no_torch_and_leave_nothing_but_their_output(tmp_path, coded):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "a.pcx").write_bytes(coded)
+    for arguments in (["decode", "-q", "a.pcx", "a.wav"], ["encode", "-q", "a.wav", "b.pcx"]):
+        paths = [tmp_path / x if "." in x else x for x in arguments]
+        _, modules = imported_by(paths, tmp_path / "home")
+        assert "onnxruntime" in modules and "torch" not in modules
+    assert not list((tmp_path / "home").iterdir())  # as telemetry would
+
+
+def test_info_speaks_json_with_stable_keys_and_loads_no_networks(coded_file, tmp_path):
+    out, modules = imported_by(["info", "--json", coded_file, coded_file], tmp_path)
+    assert not modules & {"torch", "onnxruntime", "onnx"}
+    lines = out.splitlines()
     about = json.loads(lines[1])
     assert len(lines) == 2
     assert list(about) == [

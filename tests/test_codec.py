@@ -97,14 +97,9 @@ def test_an_impulse_is_heard_within_the_latency_and_not_before_it_happened(codec
     assert changed[8192 : 8192 + 512].any()
 
 
-def test_the_indices_do_not_depend_on_the_number_of_threads(codec, speech):
-    threads = torch.get_num_threads()
-    results = []
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
-        results.append(codec.to_tokens(speech))
-    torch.set_num_threads(threads)
-    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+def test_the_indices_do_not_depend_on_the_number_of_threads(speech, tokens):
+    for threads in (1, 2, 3):
+        assert np.array_equal(pcodec.load(threads=threads).to_tokens(speech), tokens)
 
 
 def test_many_streams_run_side_by_side(codec, speech, tokens):
@@ -123,15 +118,10 @@ def test_one_index_changes_the_mel_mainly_at_its_own_patch(codec, tokens):
         t, row = int(rng.integers(20, 100)), int(rng.integers(24))
         changed = tokens.copy()
         changed[t, row] = (tokens[t, row] + rng.integers(1, 1024)) % 1024
+        both = torch.from_numpy(np.stack([tokens, changed]).astype(np.int64))
         with torch.inference_mode():
-            mels = [
-                networks.decoder(
-                    networks.quantizer.lookup(torch.from_numpy(x.astype(np.int64)))[None]
-                )
-                for x in (tokens, changed)
-            ]
-        energy = (mels[0] - mels[1])[0].square().unflatten(0, (-1, 4)).unflatten(2, (24, 4))
-        patches = energy.sum((1, 3))
+            one, other = networks.decoder(networks.quantizer.lookup(both)).numpy()
+        patches = np.square(one - other).reshape(-1, 4, 24, 4).sum((1, 3))
         hits.append(divmod(int(patches.argmax()), 24) == (t, row))
         own.append(float(patches[t, row] / patches.sum()))
         around = patches[t - 1 : t + 2, max(0, row - 1) : row + 2]
@@ -273,15 +263,13 @@ def test_lost_columns_are_foreseen(codec, tokens, speech):
 
 
 def test_a_lost_column_is_foreseen_better_once_the_next_one_is_known(codec, tokens):
-    networks = codec.decoder_networks
-    latents = networks.quantizer.lookup(torch.from_numpy(tokens[:136].astype(np.int64)))[None]
-    single = (torch.arange(136) % 8 == 4)[None]
-    double = single | single.roll(1, 1)
-    with torch.inference_mode():
-        known, unknown = (
-            (networks.concealment(latents, lost) - latents)[single].square().mean()
-            for lost in (single, double)
-        )
+    latents = codec.decoder.decoder.lookup(tokens[:136])[None]
+    single = (np.arange(136) % 8 == 4)[None]
+    double = single | np.roll(single, 1, 1)
+    known, unknown = (
+        np.square(codec.decoder.concealment(latents, lost) - latents)[single].mean()
+        for lost in (single, double)
+    )
     assert known < 0.9 * unknown
 
 
@@ -313,11 +301,6 @@ def test_a_stream_of_an_unknown_model_is_refused_by_name(coded):
     assert len(pcodec.decode(coded, "speech16k")[0]) == len(pcodec.decode(coded)[0])
 
 
-def test_a_device_that_is_not_here_is_one_error(codec):
-    with pytest.raises(pcodec.PcodecError, match="device 'nowhere'"):
-        pcodec.load(device="nowhere")
-
-
 def test_a_model_without_a_vocoder_encodes(codec, tmp_path, speech, tokens):
     for name in ("config.json", "encoder.safetensors", "codebook.safetensors"):
         (tmp_path / name).write_bytes((codec.model.folder / name).read_bytes())
@@ -337,10 +320,9 @@ def test_the_decoder_does_not_see_what_the_container_hides(codec, coded):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_long_audio_takes_no_more_memory_than_short_audio():
     script = """
-import io, re, sys, numpy as np, torch
-torch.set_num_threads(1)
+import io, re, sys, numpy as np
 from pcodec.codec import Decoding, encode_stream, load
-codec = load()
+codec = load(threads=1)
 def peak(minutes):
     out = io.BytesIO()
     block = 0.1 * np.random.default_rng(0).standard_normal(16000 * 10).astype(np.float32)

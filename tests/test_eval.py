@@ -18,6 +18,8 @@ from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.eval import codecs, metrics, pictures
 from pcodec.eval.evaluate import align, delay, interval, score
+from pcodec.inference.networks import Decoder
+from pcodec.nn.weights import Networks
 
 RATE = 16000
 QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"
@@ -182,11 +184,13 @@ def test_lost_columns_stay_white_in_the_picture(pcodec_command, coded, tmp_path)
 
 def test_the_codebook_is_drawn_entry_by_entry():
     model = models.find()
-    networks = pictures._networks(model)
-    shown = pictures.patches(networks)
+    shown = Decoder(model.config, model.folder).patches()
     assert shown.shape == (1024, 4, 4)
     # As the linear path of the decoder places it: a patch's first frame is its first column.
-    first = networks.decoder.skip(networks.quantizer.lookup(torch.tensor(7)))
+    parts = ("codebook", "decoder")
+    networks = Networks(model.config, parts)
+    networks.load(model.folder, parts)
+    first = networks.decoder.skip(networks.quantizer.lookup(torch.tensor(7))).detach()
     assert shown[7] == pytest.approx(first.reshape(4, 4).T.numpy() * 3 - 4, abs=1e-4)
     out = io.BytesIO()
     pictures.draw_codebook(model, out)

@@ -1,32 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 
 from pcodec.config import CodecConfig
 from pcodec.nn.concealment import Concealment
 from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
-from pcodec.nn.mel import InverseSTFT, MelSpectrogram, mel_filters
-from pcodec.nn.packed import (
-    Bytes,
-    FbgemmBlock,
-    FbgemmLinear,
-    Int16Block,
-    multiplies_bfloat16,
-    multiplies_bytes,
-    multiplies_bytes_in_pairs,
-    pack_decoder,
-)
+from pcodec.nn.mel import InverseSTFT
 from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
 from pcodec.nn.quantizer import Quantizer
-from pcodec.nn.streaming import ConvNeXtBlock
 from pcodec.nn.vocoder import SpectralVocoder
+from pcodec.signal import BINS, mel_filters
 from pcodec.train.pitch import track_pitch
-
-needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN here")
 
 CONFIG = CodecConfig(
     encoder_width=32,
@@ -41,42 +26,17 @@ CONFIG = CodecConfig(
 )
 
 
-def in_chunks(module, x, cuts):
-    past = {}
-    bounds = [0, *sorted(min(c, x.shape[1]) for c in cuts), x.shape[1]]
-    last = len(bounds) - 2
-    parts = [module(x[:, bounds[k] : bounds[k + 1]], past, k == last) for k in range(last + 1)]
-    return torch.cat(parts, 1)
-
-
-def modules():
+def vocoders():
     torch.manual_seed(0)
-    return {
-        "encoder": (PatchEncoder(CONFIG), torch.randn(2, 80, 96), 4),
-        "decoder": (PatchDecoder(CONFIG), torch.randn(2, 20, 24, 12), 1),
-        "spectral": (SpectralVocoder(CONFIG), torch.randn(2, 160, 96) - 4, 4),
-        "hifigan": (HifiGan(CONFIG), torch.randn(2, 40, 96) - 4, 1),
-        "mel": (MelSpectrogram(16000, 1024, 512, 128, 96), torch.randn(2, 5120), 1),
-    }
+    return {"spectral": SpectralVocoder(CONFIG), "hifigan": HifiGan(CONFIG)}
 
 
-MODULES = modules()
-
-
-@pytest.mark.parametrize("name", MODULES)
-@given(cuts=st.lists(st.integers(0, 40), max_size=8))
-@settings(deadline=None, max_examples=20)
-def test_a_module_gives_in_any_chunks_what_it_gives_at_once(name, cuts):
-    module, x, unit = MODULES[name]
-    scale = unit * (x.shape[1] // (40 * unit) or 1)
-    with torch.no_grad():
-        whole, parts = module(x), in_chunks(module, x, [c * scale for c in cuts])
-    torch.testing.assert_close(parts, whole, atol=2e-5, rtol=1e-4)
+VOCODERS = vocoders()
 
 
 @pytest.mark.parametrize(("name", "ahead"), [("spectral", 192 + 128), ("hifigan", 128)])
 def test_a_vocoder_looks_no_further_ahead_than_it_says(name, ahead):
-    vocoder, mel, _ = MODULES[name]
+    vocoder, mel = VOCODERS[name], torch.randn(2, 40, 96) - 4
     changed = mel.clone()
     changed[:, 20:] += 1
     with torch.no_grad():
@@ -101,8 +61,8 @@ def test_mel_filters_have_unit_area_and_cover_all_frequencies():
     filters = mel_filters(96, 1024, 16000)
     assert filters.shape == (96, 513) and (filters >= 0).all()
     area = filters.sum(1) * 16000 / 1024
-    assert (area - 1).abs().max() < 0.35  # narrow filters are sampled coarsely
-    assert (area[40:] - 1).abs().max() < 0.03
+    assert np.abs(area - 1).max() < 0.35  # narrow filters are sampled coarsely
+    assert np.abs(area[40:] - 1).max() < 0.03
     assert (filters.sum(0)[1:-1] > 0).all()
 
 
@@ -121,7 +81,6 @@ def test_the_quantizer_finds_the_nearest_entry_and_passes_the_gradient():
     codes = quantizer(latents)
     distances = torch.cdist(latents.detach(), quantizer.codebook)
     assert torch.equal(codes.indices, distances.argmin(-1))
-    assert np.array_equal(quantizer.search(latents.detach()), codes.indices)
     torch.testing.assert_close(codes.latents, quantizer.lookup(codes.indices))
     codes.latents.sum().backward()
     assert torch.equal(latents.grad, torch.ones_like(latents))
@@ -189,7 +148,7 @@ def test_the_pitch_tracker_finds_pitch_and_pulses_whatever_the_polarity(hz, sign
 
 def test_unvoiced_frames_are_excited_by_noise_and_onsets_restart_the_pulses():
     excitation = Excitation(CONFIG)
-    logits = torch.zeros(1, 12, 1 + Excitation.BINS)
+    logits = torch.zeros(1, 12, 1 + BINS)
     logits[0, :, 0] = torch.tensor([-1.0] * 4 + [1.0] * 8)
     logits[0, :, 50] = 30.0
     track = excitation.pitch(logits)
@@ -201,16 +160,6 @@ def test_unvoiced_frames_are_excited_by_noise_and_onsets_restart_the_pulses():
     assert max(x[0, :4].mean().abs() for x in (cosine, sine)) < 0.1
 
 
-def test_a_frozen_vocoder_gives_what_it_gave():
-    vocoder, mel = SpectralVocoder(CONFIG), torch.randn(1, 40, 96) - 4
-    with torch.no_grad():
-        for parameter in (vocoder.source.weight, vocoder.source.bias, vocoder.inverse):
-            parameter.copy_(0.1 * torch.randn(parameter.shape))
-        before = vocoder(mel)
-        vocoder.freeze()
-        torch.testing.assert_close(vocoder(mel), before, atol=1e-5, rtol=1e-4)
-
-
 def test_concealment_starts_as_the_last_column_held():
     model = Concealment(CONFIG)
     latents = torch.randn(2, 6, 24, 12)
@@ -220,84 +169,3 @@ def test_concealment_starts_as_the_last_column_held():
     assert torch.equal(result[0, 2:4], latents[0, [1, 1]])
     assert not result[0, 0].any() and torch.equal(result[1, 5], latents[1, 4])
     assert torch.equal(result[~lost], latents[~lost])
-
-
-@needs_onednn
-def test_packed_layers_compute_what_they_did():
-    layers, x = nn.Sequential(nn.Linear(64, 192)), torch.randn(2, 30, 64)
-    rounding = 2e-2 if multiplies_bfloat16() else 1e-5
-    with torch.no_grad():
-        before = layers(x)
-        pack_decoder(layers)
-        torch.testing.assert_close(layers(x), before, atol=rounding, rtol=rounding)
-
-
-def as_on_this_processor(block):
-    blocks = nn.Sequential(block)
-    pack_decoder(blocks)
-    return blocks[0]
-
-
-needs_fbgemm = pytest.mark.skipif(not multiplies_bytes_in_pairs(), reason="no AVX2 here")
-PACKING = [
-    pytest.param(as_on_this_processor, marks=needs_onednn),
-    pytest.param(FbgemmBlock, marks=needs_fbgemm),
-]
-
-
-@pytest.mark.parametrize("pack", PACKING)
-@pytest.mark.parametrize("spread", [0.1, 1.0, 5.0])
-def test_packed_blocks_compute_what_they_did_within_four_percent(pack, spread):
-    torch.manual_seed(0)
-    block, x = ConvNeXtBlock(64, 192, 7, 0.5), torch.randn(2, 30, 64)
-    with torch.no_grad():
-        block.norm.weight.uniform_(-spread, spread)
-        block.norm.bias.uniform_(-1, 1)
-        change = block(x) - x
-        assert (pack(block)(x) - x - change).norm() < 0.04 * change.norm()
-
-
-@pytest.mark.parametrize("pack", PACKING)
-def test_packed_blocks_give_the_same_bits_frame_by_frame_and_at_once(pack):
-    torch.manual_seed(0)
-    with torch.no_grad():
-        block, x, past = pack(ConvNeXtBlock(64, 192, 7, 0.5)), torch.randn(1, 40, 64), {}
-        pieces = [block(x[:, i : i + 4], past, last=i == 36) for i in range(0, 40, 4)]
-        assert torch.equal(torch.cat(pieces, 1), block(x))
-
-
-@needs_fbgemm
-def test_the_largest_bytes_and_weights_do_not_leave_sixteen_bits():
-    weight, x = torch.full((16, 320), 0.5), torch.ones(4, 320)
-    product = FbgemmLinear(weight, torch.zeros(16), Bytes(0.0, 1.0))
-    torch.testing.assert_close(product(x), torch.full((4, 16), 160.0))
-
-
-@pytest.fixture
-def double_block():
-    torch.manual_seed(0)
-    block = ConvNeXtBlock(64, 192, 5, 0.5).double().requires_grad_(False)
-    block.norm.weight.uniform_(-2, 2)
-    block.norm.bias.uniform_(-1, 1)
-    return block, torch.randn(2, 40, 64, dtype=torch.float64)
-
-
-def test_the_encoders_blocks_compute_what_they_did_within_a_thousandth(double_block):
-    block, x = double_block
-    change = block(x) - x
-    packed = Int16Block(block, by_bytes=False)(x) - x
-    assert 0 < (packed - change).norm() < 1e-3 * change.norm()
-
-
-def test_the_encoders_blocks_give_the_same_bits_frame_by_frame_and_at_once(double_block):
-    block, x = double_block
-    packed, past = Int16Block(block, multiplies_bytes()), {}
-    pieces = [packed(x[:, i : i + 1], past, last=i == 39) for i in range(40)]
-    assert torch.equal(torch.cat(pieces, 1), packed(x))
-
-
-@pytest.mark.skipif(not multiplies_bytes(), reason="this processor does not multiply bytes")
-def test_the_encoders_blocks_give_the_same_bits_by_bytes_and_by_doubles(double_block):
-    block, x = double_block
-    x[0, 0] = 1e6  # beyond every range
-    assert torch.equal(Int16Block(block, True)(x), Int16Block(block, False)(x))

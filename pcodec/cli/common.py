@@ -71,13 +71,6 @@ output_options = options(
 )
 run_options = options(
     click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`)."),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="cpu",
-        show_default=True,
-        help="Where the networks run.",
-    ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
@@ -91,19 +84,6 @@ raw_options = options(
         help="Sample format with --raw (default: s16le).",
     ),
 )
-
-
-def set_up_torch(device: str, threads: int | None) -> str:
-    """Applies --threads; resolves --device auto."""
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PcodecError("no CUDA device is available")
-    return device
 
 
 class Jobs(NamedTuple):
@@ -256,7 +236,7 @@ def run_jobs(
         click.echo(f"pcodec: {error_line(error)}", err=True)
     bar = Progress("all", None, quiet, len(jobs.todo))
     count = (threads or os.cpu_count() or 1) if jobs.workers else 1
-    pool = ThreadPoolExecutor(count, initializer=_one_thread if jobs.workers else None)
+    pool = ThreadPoolExecutor(count)
     with pool, contextlib.closing(bar):
         futures = [pool.submit(job, *files) for files in jobs.todo]
         try:
@@ -273,12 +253,6 @@ def run_jobs(
     if failed or damaged or not quiet:
         click.echo(", ".join(counts), err=True)
     return EXIT_ERROR if failed else EXIT_DAMAGED if damaged else 0
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @cache

@@ -92,7 +92,6 @@ def decode(
     raw: bool,
     raw_format: str | None,
     model: str | None,
-    device: str,
     threads: int | None,
     quiet: bool,
     verbose: bool,
@@ -119,21 +118,20 @@ def decode(
     if subtype:
         check_subtype(subtype, {target.suffix.lower() for _, target in jobs.todo})
     chosen = models.find(model) if model else None
+    threads_ = 1 if jobs.workers else threads
     codec: Any = None
     loading = threading.Lock()
 
     def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
-        nonlocal codec, device
+        nonlocal codec
         started = time.perf_counter()
         with common.open_input(source) as stream, common.named(source):
-            device = common.set_up_torch(device, None if jobs.workers else threads)
-
             from pcodec import audio
             from pcodec.codec import Decoding
 
             with loading:  # one codec for all files
                 decoding = Decoding(
-                    stream, chosen, vocoder, rate, start, end, on_error, device, codec
+                    stream, chosen, vocoder, rate, start, end, on_error, threads_, codec
                 )
                 codec = decoding.codec
             header = decoding.header

@@ -39,7 +39,6 @@ def encode(
     live: bool,
     block: int | None,
     model: str | None,
-    device: str,
     threads: int | None,
     quiet: bool,
     verbose: bool,
@@ -56,12 +55,11 @@ def encode(
     is_input = common.is_raw if raw else common.is_audio
     jobs = common.jobs(paths, output_dir, recursive, ".pcx", is_input, common.is_pcx, resume)
     chosen = models.find(model)
-    device = common.set_up_torch(device, threads)
 
     from pcodec import audio
     from pcodec.codec import Codec, encode_stream
 
-    codec = Codec(chosen, device=device)
+    codec = Codec(chosen, threads=1 if jobs.workers else threads)
 
     def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
         started = time.perf_counter()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from pcodec.cli import common
 from pcodec.errors import PcodecError
 
 STAGES = (
@@ -93,7 +92,14 @@ def train(
         from pcodec.train.run import run_stage
     except ImportError as error:
         raise PcodecError(f"training needs pip install 'pcodec-speech[train]' ({error})") from error
-    device = common.set_up_torch(device, threads)
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PcodecError("no CUDA device is available")
     try:
         recipe = tomllib.loads(config.read_text())
     except ValueError as error:

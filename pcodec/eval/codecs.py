@@ -90,9 +90,9 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
 
     from pcodec.codec import Codec, Decoding, encode_stream
 
-    codec = Codec(chosen, vocoder)
+    codec = Codec(chosen, vocoder, threads=1)
     here = Path(__file__).parent.parent
-    code = [*here.glob("*.py"), *(here / "nn").glob("*.py")]
+    code = [*here.glob("*.py"), *(here / "inference").glob("*.py")]
     weights = [chosen.folder / f"{part}.safetensors" for part in ("encoder", "decoder", vocoder)]
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in [*sorted(code), *weights]))
 
@@ -107,7 +107,7 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
             return np.concatenate([np.zeros(0, np.float32), *blocks])
 
         # Networks are read when they are first used.
-        _ = codec.encoder_networks, codec.decoder_networks
+        _ = codec.encoder, codec.decoder
         data, encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, data)
         c = codec.config

@@ -31,6 +31,7 @@ from pcodec import models
 from pcodec.config import CodecConfig
 from pcodec.container import Header, Parser, grid
 from pcodec.errors import ModelMismatchError, PcodecError
+from pcodec.signal import mel_filters
 
 FORMAT = "pcodec-eval/1"
 RATE = 16000
@@ -267,21 +268,19 @@ def patch_levels(
     header: Header, columns: int, reference: Samples, decoded: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each patch the decoded level and the error, both in dB, (columns, rows)."""
-    import torch
-
-    from pcodec.nn.mel import MelSpectrogram
+    from pcodec.inference.spectra import Analysis, hann
 
     try:
         c = models.for_header(header).config
     except ModelMismatchError:  # its window is not in the stream; the usual one is near enough
         c = CodecConfig(**{name: getattr(header, name) for name in models.GEOMETRY})
-    mel = MelSpectrogram(c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands)
+    front_end = Analysis(hann(c.window), c.n_fft, c.hop)
+    filters = mel_filters(c.mel_bands, c.n_fft, c.sample_rate)
     length = columns * c.column_samples
     both = np.stack(
         [np.pad(x, (0, max(0, length - len(x))))[:length] for x in (reference, decoded)]
     )
-    with torch.inference_mode():
-        nepers = mel(torch.from_numpy(both)).numpy().astype(np.float64)
+    nepers = front_end.log_mel(both, filters)
     patches = 20 / math.log(10) * nepers.reshape(2, columns, c.patch_frames, c.rows, c.patch_bands)
     return patches[1].mean((1, 3)), np.abs(patches[1] - patches[0]).mean((1, 3))
 

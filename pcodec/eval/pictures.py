@@ -5,40 +5,20 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.container import Header
 from pcodec.eval.metrics import entropy_bits
-from pcodec.nn.patch_vqvae import MEAN, SPREAD
-from pcodec.nn.weights import Networks
+from pcodec.inference.networks import Decoder
 
 MOST_COLUMNS = 1875
 """that a picture shows: one minute"""
 
 
-def _networks(model: models.Model) -> Networks:
-    parts = ("codebook", "decoder")
-    networks = Networks(model.config, parts)
-    networks.load(model.folder, parts)
-    return networks.eval().requires_grad_(False)
-
-
-def patches(networks: Networks) -> NDArray[np.float32]:
-    """Each codebook entry by itself, as the log-mel patch it means: (entries, bands, frames)."""
-    with torch.inference_mode():
-        entries = torch.arange(networks.config.codebook_entries)
-        coarse = networks.decoder.coarse(networks.quantizer.lookup(entries)[None, :, None])
-    frames, bands = networks.config.patch_frames, networks.config.patch_bands
-    picture = coarse[0].unflatten(0, (-1, frames))[..., :bands] * SPREAD + MEAN
-    result: NDArray[np.float32] = picture.transpose(1, 2).numpy()
-    return result
-
-
-def levels(networks: Networks) -> NDArray[np.int64]:
+def levels(decoder: Decoder) -> NDArray[np.int64]:
     """The rank of each codebook entry by how loud its patch is: (entries,)."""
-    return patches(networks).mean((1, 2)).argsort().argsort()
+    return decoder.patches().mean((1, 2)).argsort().argsort()
 
 
 def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
@@ -60,15 +40,13 @@ def draw_stream(
     """
     from matplotlib.colors import PowerNorm
 
-    networks = _networks(model)
+    decoder = Decoder(model.config, model.folder)
     indices = indices[:MOST_COLUMNS]
     seconds = len(indices) * header.column_samples / header.sample_rate
-    with torch.inference_mode():
-        latents = networks.quantizer.lookup(torch.from_numpy(indices.clip(0)))[None]
-        mel = networks.decoder(latents)[0].numpy()
+    mel = decoder(decoder.lookup(indices.clip(0))[None], {}, last=True)[0]
     lost = indices[:, 0] < 0
     mel[lost.repeat(header.patch_frames)] = np.nan
-    ranks = np.where(indices < 0, np.nan, levels(networks)[indices])
+    ranks = np.where(indices < 0, np.nan, levels(decoder)[indices])
     drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 9, 3)
     (grid, decoded, use) = axes[:, 0]
     extent = (0, seconds, 0, header.rows)
@@ -78,7 +56,7 @@ def draw_stream(
     top = header.rows * header.patch_bands
     decoded.imshow(mel.T, extent=(0, seconds, 0, top), cmap="magma", **common)
     decoded.set(title="decoded log-mel", ylabel="band", xlabel="s")
-    counts = np.bincount(indices[~lost].ravel(), minlength=networks.config.codebook_entries)
+    counts = np.bincount(indices[~lost].ravel(), minlength=model.config.codebook_entries)
     picture = counts.reshape(16, -1)
     shown = use.imshow(picture, cmap="cividis", norm=PowerNorm(0.5), aspect="auto")
     drawing.colorbar(shown, ax=use, label="times used")
@@ -96,8 +74,7 @@ def draw_codebook(model: models.Model, out: BinaryIO) -> None:
 
     Within a row from falling to rising in time.
     """
-    networks = _networks(model)
-    pictures = patches(networks)
+    pictures = Decoder(model.config, model.folder).patches()
     side = round(len(pictures) ** 0.5)
     order = pictures.mean((1, 2)).argsort().reshape(side, -1)
     rise = pictures[..., -1].mean(1) - pictures[..., 0].mean(1)

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.mel import mel_inverse
-from pcodec.nn.patch_vqvae import MEAN, SPREAD
-from pcodec.nn.streaming import CausalConv, Past, with_past
+from pcodec.nn.layers import CausalConv
+from pcodec.signal import MEAN, SPREAD, mel_inverse
 
 STRIDES, KERNELS = (4, 4, 4, 2), (16, 16, 4, 4)
 """Of the transposed convolutions (arXiv 2509.02244)."""
@@ -29,11 +28,8 @@ class CausalConv1d(nn.Module):
         self.conv = nn.Conv1d(channels, out_channels, kernel, dilation=dilation)
         self.history = (kernel - 1) * dilation
 
-    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
-        if not x.shape[1]:
-            return x.new_zeros(x.shape[0], 0, self.conv.out_channels)
-        x = with_past(self, x, self.history, past, last)
-        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x.transpose(1, 2), (self.history, 0))).transpose(1, 2)
 
 
 class CausalUpsample(nn.Module):
@@ -41,19 +37,13 @@ class CausalUpsample(nn.Module):
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.kernel = stride, kernel
-        self.history = -(-kernel // stride) - 1
+        self.stride = stride
         self.conv = nn.ConvTranspose1d(channels, out_channels, kernel, stride)
 
-    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(B, T, channels) -> (B, T * stride, out_channels)."""
-        frames = x.shape[1]
-        if not frames:
-            return x.new_zeros(x.shape[0], 0, self.conv.out_channels)
-        x = with_past(self, x, self.history, past, last)
-        start = self.history * self.stride
         y: Tensor = self.conv(x.transpose(1, 2)).transpose(1, 2)
-        return y[:, start : start + frames * self.stride]
+        return y[:, : x.shape[1] * self.stride]
 
 
 class ResidualBlocks(nn.Module):
@@ -66,12 +56,12 @@ class ResidualBlocks(nn.Module):
             for kernel in RESIDUAL_KERNELS
         )
 
-    def forward(self, x: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         total = torch.zeros_like(x)
         for stack in self.stacks:
             y = x
             for conv in stack:  # type: ignore[attr-defined]
-                y = y + conv(F.leaky_relu(y, SLOPE), past, last)
+                y = y + conv(F.leaky_relu(y, SLOPE))
             total = total + y
         return total / len(self.stacks)
 
@@ -86,7 +76,8 @@ class HifiGan(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.look_ahead = config.vocoder_look_ahead
-        self.register_buffer("inverse", mel_inverse(config), persistent=False)
+        inverse = torch.from_numpy(mel_inverse(config))
+        self.register_buffer("inverse", inverse, persistent=False)
         bins = config.vocoder_n_fft // 2 + 1
         width = config.hifigan_width
         self.embed = CausalConv(config.mel_bands + bins, width, 7, self.look_ahead)
@@ -97,10 +88,13 @@ class HifiGan(nn.Module):
             self.residuals.append(ResidualBlocks(width))
         self.final = CausalConv1d(width, 1, 7)
 
-    def forward(self, mel: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+    def forward(self, mel: Tensor) -> Tensor:
         inverse: Tensor = self.inverse  # type: ignore[assignment]
+        # What stands before the first mel and after the last has an amplitude, too.
+        ahead = self.look_ahead
+        mel = F.pad(mel, (0, 0, self.embed.kernel - 1 - ahead, ahead), value=MEAN)
         amplitude = (mel.float().exp() @ inverse).clamp(min=1e-5).log()
-        x = self.embed((torch.cat([mel, amplitude], -1) - MEAN) / SPREAD, past, last)
+        x = self.embed((torch.cat([mel, amplitude], -1) - MEAN) / SPREAD, padded=True)
         for upsample, residual in zip(self.upsamples, self.residuals, strict=True):
-            x = residual(upsample(F.leaky_relu(x, SLOPE), past, last), past, last)
-        return torch.tanh(self.final(F.leaky_relu(x, SLOPE), past, last).float())[..., 0]
+            x = residual(upsample(F.leaky_relu(x, SLOPE)))
+        return torch.tanh(self.final(F.leaky_relu(x, SLOPE)).float())[..., 0]

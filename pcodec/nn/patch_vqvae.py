@@ -11,10 +11,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
-
-MEAN, SPREAD = -4.0, 3.0
-"""Log-mel values of speech are brought to about zero mean and unit variance."""
+from pcodec.nn.layers import CausalConv, ConvNeXtBlock
+from pcodec.signal import MEAN, SPREAD
 
 
 class PatchEncoder(nn.Module):
@@ -39,12 +37,12 @@ class PatchEncoder(nn.Module):
         x = x.reshape(batch, frames // self.frames, self.frames, self.rows, self.bands)
         return x.transpose(2, 3).flatten(3)
 
-    def forward(self, mel: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+    def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (B, frames, bands), whole columns -> latents (B, columns, rows, dim)."""
         patches = self.patches(mel)
         x = self.embed(patches.flatten(2))
         for block in self.blocks:
-            x = block(x, past, last)
+            x = block(x)
         latents: Tensor = self.skip(patches) + self.project(x).unflatten(-1, (self.rows, -1))
         return latents
 
@@ -55,11 +53,10 @@ class PatchDecoder(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.rows, self.bands, self.frames = config.rows, config.patch_bands, config.patch_frames
-        self.look_ahead = config.decoder_look_ahead
         width, fine = config.decoder_width, config.decoder_fine_width
-        latents = self.rows * config.latent_dim
+        latents, ahead = self.rows * config.latent_dim, config.decoder_look_ahead
         self.skip = nn.Linear(config.latent_dim, self.bands * self.frames)
-        self.embed = CausalConv(latents, width, 2 + self.look_ahead, self.look_ahead)
+        self.embed = CausalConv(latents, width, 2 + ahead, ahead)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, 5, 1 / config.decoder_blocks)
             for _ in range(config.decoder_blocks)
@@ -76,17 +73,14 @@ class PatchDecoder(nn.Module):
         patches = self.skip(latents).unflatten(-1, (self.frames, self.bands))
         return patches.transpose(2, 3).flatten(3).flatten(1, 2)
 
-    def forward(self, latents: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         """(B, columns, rows, dim) -> log-mel (B, frames, bands)."""
-        x = self.embed(latents.flatten(2), past, last)
-        # The linear path waits for the columns that the dense path looks ahead at.
-        latents = with_past(self, latents.flatten(2), self.look_ahead, past, last, self.look_ahead)
-        latents = latents[:, : x.shape[1]].unflatten(-1, (self.rows, -1))
+        x = self.embed(latents.flatten(2))
         coarse = self.coarse(latents)
         for block in self.blocks:
-            x = block(x, past, last)
+            x = block(x)
         x = self.spread(x).unflatten(-1, (self.frames, -1)).flatten(1, 2)
         for block in self.fine_blocks:
-            x = block(x, past, last)
+            x = block(x)
         mel: Tensor = (coarse + self.refine(x)) * SPREAD + MEAN
         return mel

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -35,7 +33,6 @@ class Quantizer(nn.Module):
     def __init__(self, entries: int, dim: int, decay: float = 0.99) -> None:
         super().__init__()
         self.decay = decay
-        self._frozen: Tensor | None = None
         self.register_buffer("codebook", torch.zeros(entries, dim))
         # Moving averages; a count of zero everywhere means: not initialised yet.
         self.register_buffer("counts", torch.zeros(entries))
@@ -43,29 +40,12 @@ class Quantizer(nn.Module):
 
     def nearness(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> (..., entries): most at the nearest entry."""
-        offsets = self._offsets() if self._frozen is None else self._frozen
-        return F.linear(latents, self.codebook, offsets)
-
-    def _offsets(self) -> Tensor:
         # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
-        return -0.5 * self.codebook.square().sum(1)
-
-    def freeze(self) -> None:
-        """For inference: the codebook does not change from now on."""
-        self._frozen = self._offsets()
+        return F.linear(latents, self.codebook, -0.5 * self.codebook.square().sum(1))
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> indices (...) of the nearest entries."""
         return self.nearness(latents).argmax(-1)
-
-    def search(self, latents: Tensor) -> NDArray[np.int64]:
-        """`nearest` of latents (columns, rows, dim), as fast as a CPU can.
-
-        A few columns at a time: their distances to 1024 entries stay in the cache. NumPy
-        finds the greatest of doubles seven times as fast as torch does.
-        """
-        parts = latents.split(16)
-        return np.concatenate([self.nearness(part).cpu().numpy().argmax(-1) for part in parts])
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices (...) -> entries (..., dim)."""

@@ -1,7 +1,7 @@
 """Vocoders: log-mel frames to samples, behind one interface.
 
-A vocoder is a module called as ``vocoder(mel, past, last)`` with mel (B, frames, bands),
-giving samples (B, n), n = frames * hop offline. `SpectralVocoder` is of the family of
+A vocoder is a module called as ``vocoder(mel)`` with mel (B, frames, bands), giving samples
+(B, n), n = frames * hop. `SpectralVocoder` is of the family of
 Vocos (Siuzdak 2023) and FreeV (Lv et al. 2024): it works at the frame rate only.
 """
 
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.nn.excitation import Excitation, Pitch
-from pcodec.nn.mel import InverseSTFT, mel_inverse
-from pcodec.nn.patch_vqvae import MEAN, SPREAD
-from pcodec.nn.streaming import CausalConv, ConvNeXtBlock, Past, with_past
+from pcodec.nn.layers import CausalConv, ConvNeXtBlock
+from pcodec.nn.mel import InverseSTFT
+from pcodec.signal import BEYOND, MEAN, SPREAD, mel_inverse
 
 
 def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor, Tensor]:
@@ -27,10 +27,7 @@ def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor,
 
 
 class Spectrum(NamedTuple):
-    """A predicted spectrum in polar form, (B, frames, n_fft // 2 + 1) each.
-
-    Not as pairs side by side: to scale those takes three times as long.
-    """
+    """A predicted spectrum in polar form, (B, frames, n_fft // 2 + 1) each."""
 
     log_amplitude: Tensor
     """natural log"""
@@ -53,8 +50,6 @@ class Consistency(nn.Module):
     gives, and beyond (Perraudin et al. 2013).
     """
 
-    BEYOND = 0.6
-    """how far beyond the step's own result it goes, in steps"""
     window: Tensor
     scale: Tensor
 
@@ -80,25 +75,16 @@ class Consistency(nn.Module):
         seen = total.unfold(2, self.overlap + 1, 1)[:, :, self.overlap :]
         return seen.transpose(3, 4).flatten(3)  # (B, columns, frames of one, n_fft)
 
-    def forward(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Spectrum:
-        """The spectrum with other phases; in a stream of whole columns but for its ends."""
+    def forward(self, spectrum: Spectrum) -> Spectrum:
+        """The spectrum with other phases."""
         frames = spectrum.cosine.shape[1]
-        if not frames:
-            return spectrum
         pieces = torch.fft.irfft(spectrum.complex(), self.n_fft) * self.window
-        before = None if past is None else past.get(self)
-        if before is None:
-            before = pieces.new_zeros(len(pieces), self.overlap + self.lead, self.n_fft)
-        lead = before.shape[1] - self.overlap
-        pieces = torch.cat([before, pieces], 1)
-        if past is not None and not last:
-            past[self] = pieces[:, -self.overlap :]
-        if rest := -(lead + frames) % self.column:
-            pieces = F.pad(pieces, (0, 0, 0, rest))
+        rest = -(self.lead + frames) % self.column
+        pieces = F.pad(pieces, (0, 0, self.overlap + self.lead, rest))
         again = torch.fft.rfft(self.seen(pieces) * self.scale).flatten(1, 2)
-        again = torch.view_as_real(again[:, lead : lead + frames])
+        again = torch.view_as_real(again[:, self.lead : self.lead + frames])
         cosine, sine = unit(again[..., 0], again[..., 1])
-        beyond = 1 + self.BEYOND
+        beyond = 1 + BEYOND
         cosine = torch.lerp(spectrum.cosine, cosine, beyond)
         sine = torch.lerp(spectrum.sine, sine, beyond)
         return Spectrum(spectrum.log_amplitude, *unit(cosine, sine))
@@ -115,14 +101,13 @@ class SpectralVocoder(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width, blocks = config.vocoder_width, config.vocoder_blocks
-        self.look_ahead = config.vocoder_look_ahead
-        self.embed = CausalConv(config.mel_bands, width, 7, self.look_ahead)
+        self.embed = CausalConv(config.mel_bands, width, 7, config.vocoder_look_ahead)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, 7, 1 / blocks) for _ in range(blocks)
         )
         self.final_norm = nn.LayerNorm(width)
-        self.inverse = nn.Parameter(mel_inverse(config))
+        self.inverse = nn.Parameter(torch.from_numpy(mel_inverse(config)))
         self.head = nn.Linear(width, 3 * self.inverse.shape[1])
         self.excitation = Excitation(config)
         self.embed_pitch = nn.Linear(3, width)
@@ -132,46 +117,24 @@ class SpectralVocoder(nn.Module):
             nn.init.zeros_(layer.bias)
         self.consistency = Consistency(config)
         self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
-        self._prior: Tensor | None = None
 
-    def freeze(self) -> None:
-        """For inference: the weights do not change from now on, and `head` says all."""
-        self._prior = self.inverse.detach().abs()
-        for name in ("weight", "bias"):
-            both = [getattr(layer, name).detach() for layer in (self.head, self.source)]
-            setattr(self.head, name, nn.Parameter(torch.cat(both), requires_grad=False))
-        del self.source
-
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What `head` and `source` say, three parts each."""
-        y = self.head(x)
-        if self._prior is None:
-            y = torch.cat([y, self.source(x)], -1)
-        return y.float().chunk(6, -1)
-
-    def spectrum(
-        self,
-        mel: Tensor,
-        past: Past | None = None,
-        last: bool = True,
-        pitch: Pitch | None = None,
-    ) -> Spectrum:
-        """Log-mel (B, frames, bands) -> the spectrum of as many frames as are complete.
+    def spectrum(self, mel: Tensor, pitch: Pitch | None = None) -> Spectrum:
+        """Log-mel (B, frames, bands) -> the spectrum of its frames.
 
         pitch: what to excite with instead of the predicted pitch, when training.
         """
         normal = (mel - MEAN) / SPREAD
-        x = self.norm(self.embed(normal, past, last))
+        x = self.norm(self.embed(normal))
         if pitch is None:
-            pitch = self.excitation.pitch(self.excitation.logits(normal, past, last), past)
+            pitch = self.excitation.pitch(self.excitation.logits(normal))
         source, level = self.excitation(pitch)
         x = x + self.embed_pitch(pitch.features())
-        mel = with_past(self, mel, self.look_ahead, past, last, self.look_ahead)[:, : x.shape[1]]
         for block in self.blocks:
-            x = block(x, past, last)
+            x = block(x)
         x = self.final_norm(x)
-        correction, real, imaginary, gate, a, b = self.heads(x)
-        prior = mel.float().exp() @ (self.inverse.abs() if self._prior is None else self._prior)
+        heads = torch.cat([self.head(x), self.source(x)], -1).float().chunk(6, -1)
+        correction, real, imaginary, gate, a, b = heads
+        prior = mel.float().exp() @ self.inverse.abs()
         log_amplitude = prior.clamp(min=1e-5).log() + correction + gate * level
         cosine, sine = source
         real = real + a * cosine - b * sine
@@ -179,12 +142,11 @@ class SpectralVocoder(nn.Module):
         # The floor bounds the gradient where a phasor passes near zero.
         return Spectrum(log_amplitude, *unit(real, imaginary, 1e-2))
 
-    def synthesize(self, spectrum: Spectrum, past: Past | None = None, last: bool = True) -> Tensor:
+    def synthesize(self, spectrum: Spectrum) -> Tensor:
         """Spectrum -> samples (B, n)."""
-        samples: Tensor = self.inverse_stft(spectrum.complex(), past, last)
+        samples: Tensor = self.inverse_stft(spectrum.complex())
         return samples
 
-    def forward(self, mel: Tensor, past: Past | None = None, last: bool = True) -> Tensor:
+    def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (B, frames, bands) -> samples (B, n), |sample| not limited."""
-        spectrum = self.consistency(self.spectrum(mel, past, last), past, last)
-        return self.synthesize(spectrum, past, last)
+        return self.synthesize(self.consistency(self.spectrum(mel)))

@@ -6,18 +6,17 @@ encoder's file, and the other way round.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
+from pcodec.models import bitstream_id
 from pcodec.nn.concealment import Concealment
 from pcodec.nn.hifigan import HifiGan
 from pcodec.nn.mel import MelSpectrogram
@@ -66,7 +65,9 @@ class Networks(nn.Module):
         about = json.loads(path.read_text()) if path.exists() else {}
         about["codec"] = self.config.to_json()
         if "codebook" in parts:
-            about["bitstream_id"] = bitstream_id(self).hex()
+            arrays = self.mel.window, self.mel.filters, self.quantizer.codebook
+            window, filters, codebook = (array.cpu().numpy() for array in arrays)
+            about["bitstream_id"] = bitstream_id(self.config, window, filters, codebook).hex()
         path.write_text(json.dumps(about, indent=2) + "\n")
 
     def load(self, folder: Path, parts: tuple[str, ...]) -> None:
@@ -100,20 +101,3 @@ def save_half(tensors: dict[str, Tensor], path: Path) -> None:
         {k: (v if k.startswith("mel.") else v.half()).contiguous() for k, v in tensors.items()},
         path,
     )
-
-
-def bitstream_id(networks: Networks) -> bytes:
-    """16 bytes that name what the indices mean: the front end and the codebook.
-
-    SHA-256 over the geometry as ASCII decimals joined by spaces, then window and mel
-    filters as float32 and codebook as float16, little-endian, row by row.
-    """
-    c = networks.config
-    geometry = [c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands]
-    geometry += [c.patch_bands, c.patch_frames, c.bits, c.latent_dim]
-    digest = hashlib.sha256(" ".join(map(str, geometry)).encode())
-    mel, codebook = networks.mel, networks.quantizer.codebook
-    for tensor in (mel.window.float(), mel.filters.float(), codebook.to(torch.float16)):
-        array = tensor.cpu().contiguous().numpy()
-        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.digest()[:16]

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.mel import mel_filters, mel_inverse, squared_length
+from pcodec.nn.mel import squared_length
 from pcodec.nn.vocoder import Spectrum
+from pcodec.signal import mel_filters, mel_inverse
 
 
 def loudness_weights(log_mel: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ class MultiResolutionMelLoss(nn.Module):
         self.resolutions = [(n_fft, b) for n_fft, b in self.RESOLUTIONS if n_fft >= shortest]
         for n_fft, bands in self.resolutions:
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
-            filters = mel_filters(bands, n_fft, sample_rate).T.contiguous()
+            filters = torch.from_numpy(mel_filters(bands, n_fft, sample_rate)).T.contiguous()
             self.register_buffer(f"filters{n_fft}", filters, persistent=False)
 
     def log_mel(self, x: Tensor, n_fft: int) -> Tensor:
@@ -209,7 +210,8 @@ class MelDisturbanceLoss(DisturbanceLoss):
         self.every = self.WINDOW // 2 // config.hop
         # A front end of unit area makes magnitudes a hertz, of bins of a longer FFT.
         scale = config.sample_rate / config.n_fft
-        self.register_buffer("inverse", scale * mel_inverse(config), persistent=False)
+        inverse = scale * torch.from_numpy(mel_inverse(config))
+        self.register_buffer("inverse", inverse, persistent=False)
 
     def power(self, x: Tensor) -> Tensor:
         """Log-mel (B, frames, bands) -> power spectrum (B, frames, bins) of every other frame."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcodec.nn.excitation import Excitation, Pitch
+from pcodec.signal import BINS, BINS_AN_OCTAVE, LOW, NOISE_FRAMES
 
 WINDOW = 768
 """samples at 16 kHz"""
@@ -29,8 +30,8 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     pieces = F.pad(samples, (spare, spare)).unfold(-1, WINDOW, hop)
     pieces = (pieces - pieces.mean(-1, keepdim=True)) * window
     # Lags in half samples.
-    highest = excitation.LOW * 2 ** (excitation.BINS / excitation.BINS_AN_OCTAVE)
-    low, high = int(2 * rate / highest) + 1, int(2 * rate / excitation.LOW) - 1
+    highest = LOW * 2 ** (BINS / BINS_AN_OCTAVE)
+    low, high = int(2 * rate / highest) + 1, int(2 * rate / LOW) - 1
 
     def autocorrelation(x: Tensor) -> Tensor:
         # Twice as fine as the samples: a peak may lie between two of them.
@@ -85,8 +86,7 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     phase = phase % (2 * math.pi)
     # Anywhere in the noise, but at the begin of a column, as the samples are.
     column = excitation.column
-    first = torch.randint(0, excitation.NOISE_FRAMES // column, (batch, 1), device=r.device)
-    first = first * column
+    first = column * torch.randint(0, NOISE_FRAMES // column, (batch, 1), device=r.device)
     frame = first + torch.arange(frames, device=r.device)
     return Pitch(frequency, phase, constant, voiced, frame)
 
@@ -94,8 +94,8 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
 def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
     """Cross-entropies of voicing and, where voiced, of the pitch's class."""
     voiced = pitch.voiced.float()
-    octaves = (pitch.frequency / Excitation.LOW).log2()
-    place = (octaves * Excitation.BINS_AN_OCTAVE - 0.5).clamp(0, Excitation.BINS - 1.001)
+    octaves = (pitch.frequency / LOW).log2()
+    place = (octaves * BINS_AN_OCTAVE - 0.5).clamp(0, BINS - 1.001)
     lower = place.floor().long()
     share = place - lower
     scores = logits[..., 1:].log_softmax(-1)

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
 from pcodec.nn.excitation import Pitch
-from pcodec.nn.mel import InverseSTFT, mel_filters
-from pcodec.nn.packed import multiplies_bfloat16
-from pcodec.nn.patch_vqvae import MEAN, SPREAD
+from pcodec.nn.mel import InverseSTFT
 from pcodec.nn.vocoder import Spectrum
 from pcodec.nn.weights import Networks, save_half
+from pcodec.signal import MEAN, SPREAD, mel_filters
 from pcodec.train.discriminators import (
     Judgement,
     MelDiscriminator,
@@ -83,7 +82,8 @@ def refuse_disturbance(rate: int) -> None:
 
 def mixed_precision(device: torch.device) -> Callable[[], torch.autocast]:
     """Autocast to bfloat16, where the device multiplies it; elsewhere all stays float32."""
-    enabled = device.type != "cpu" or multiplies_bfloat16()
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
+    enabled = device.type != "cpu" or bool(capabilities.get("avx512_bf16"))
     return partial(torch.autocast, device.type, torch.bfloat16, enabled)
 
 
@@ -303,7 +303,7 @@ def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
     What the quantiser would sound like through a vocoder that makes no error.
     """
     inverse = InverseSTFT(512, n.config.hop)
-    filters = mel_filters(n.config.mel_bands, 512, n.config.sample_rate)
+    filters = torch.from_numpy(mel_filters(n.config.mel_bands, 512, n.config.sample_rate))
     spread = error @ (filters / (filters.sum(0) + 1e-6))
     padded = F.pad(clip, (inverse.overhang, inverse.overhang))
     spectrum = torch.fft.rfft(padded.unfold(-1, 512, n.config.hop) * inverse.window)

@@ -1,0 +1,115 @@
+"""`pcodec.nn.excitation` in NumPy: a pulse train of the predicted pitch, or noise."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pcodec.config import CodecConfig
+from pcodec.inference.graph import Array, Past
+from pcodec.signal import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
+
+
+def hann_transform(bins: Array) -> Array:
+    """The Fourier transform of a Hann window, so many bins from its middle; 1 there."""
+    square = np.minimum(bins * bins, np.float32(4))
+    first, *rest = (np.float32(x) for x in HANN_TRANSFORM)
+    result = square * first
+    for coefficient in rest[:-1]:
+        result += coefficient
+        result *= square
+    result += rest[-1]
+    return result
+
+
+class Pitch(NamedTuple):
+    """A pitch track, (B, frames) each."""
+
+    frequency: Array
+    """of the fundamental, Hz"""
+    phase: Array
+    """of the pulses in the middle of the frame, radians"""
+    voiced: Array
+    """True or False"""
+    frame: Array
+    """number of the frame: where in the noise it is"""
+
+    def features(self) -> Array:
+        """(B, frames, 3): voicing, and the pitch in octaves."""
+        octaves = np.where(self.voiced, np.log2(self.frequency / 150), 0.0)
+        return np.stack([self.voiced, octaves, octaves * octaves], -1).astype(np.float32)
+
+
+class Excitation:
+    """Follows the pitch, and gives the phases of the excitation that it means."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        self.advance = config.hop / config.sample_rate
+        self.bins_a_hertz = config.vocoder_n_fft / config.sample_rate
+        self.bins = np.arange(config.vocoder_n_fft // 2 + 1, dtype=np.float32)
+        # From a phase in the middle of the frame to one at its start, where the FFT counts from.
+        self.sign = 1 - 2 * (self.bins % 2)
+        self.noise = noise_phases(config.vocoder_n_fft, config.hop)
+
+    def start(self, past: Past, frame: int) -> None:
+        """Begins a stream in the middle: the number of its first frame."""
+        past[self] = np.array([[0.0, 0.0, frame]])
+
+    def pitch(self, logits: Array, past: Past) -> Pitch:
+        """Logits (B, frames, 1 + bins) -> the track; the phase starts at each onset of voicing."""
+        batch, frames, _ = logits.shape
+        before = past.get(self)
+        if before is None:
+            before = np.zeros((batch, 3))
+        voiced = logits[..., 0] > 0
+        scores = logits[..., 1:]
+        best = scores.argmax(-1)[..., None]
+        near = np.clip(best + np.arange(-2, 3), 0, BINS - 1)
+        # In double precision: the last bit of a float32 exponential depends on the chunk.
+        shares = np.take_along_axis(scores, near, -1).astype(np.float64)
+        shares = np.exp(shares - shares.max(-1, keepdims=True))
+        octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / BINS_AN_OCTAVE
+        frequency = LOW * np.exp2(octaves)
+        # Cycles from frame to frame; how many since the onset is a difference of sums.
+        cycles = before[:, :1] + (frequency * self.advance).cumsum(1)
+        was = np.concatenate([before[:, 1:2] > 0, voiced[:, :-1]], 1)
+        number = np.arange(1, frames + 1)
+        since = np.maximum.accumulate(np.where(voiced & ~was, number, 0), 1)
+        cycles -= np.take_along_axis(np.pad(cycles, ((0, 0), (1, 0))), since, 1)
+        cycles %= 1.0
+        frame = before[:, 2:].astype(np.int64) + number - 1
+        past[self] = np.stack([cycles[:, -1], voiced[:, -1], frame[:, -1] + 1.0], 1)
+        return Pitch(frequency, 2 * np.pi * cycles, voiced, frame)
+
+    def __call__(self, pitch: Pitch) -> tuple[Array, Array, Array]:
+        """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.
+
+        A pulse train under a Hann window is, at each bin, the sum of the two harmonics
+        about it, each with the window's transform; in the middle of a frame that is real.
+        """
+        where = pitch.voiced.nonzero()
+        cosine, sine = self.noise[:, pitch.frame % NOISE_FRAMES]
+        level = np.zeros(cosine.shape, np.float32)
+        if not len(where[0]):
+            return cosine, sine, level
+        spacing = (pitch.frequency[where] * self.bins_a_hertz).astype(np.float32)[:, None]
+        phase = pitch.phase[where].astype(np.float32)[:, None]
+        place = self.bins / spacing
+        lower = np.floor(place)
+        below = (place - lower) * spacing
+        low = hann_transform(below) * (lower > 0)
+        high = hann_transform(spacing - below)
+        # The upper harmonic is the lower one, turned by one pulse's phase.
+        along = low + high * np.cos(phase)
+        across = high * np.sin(phase)
+        power = along * along + across * across
+        factor = self.sign / np.sqrt(power + np.float32(1e-6))
+        along *= factor
+        across *= factor
+        angle = lower * phase
+        turned_cosine, turned_sine = np.cos(angle), np.sin(angle)
+        cosine[where] = turned_cosine * along - turned_sine * across
+        sine[where] = turned_sine * along + turned_cosine * across
+        level[where] = np.float32(0.5) * np.log(power + np.float32(1e-3))
+        return cosine, sine, level

@@ -1,0 +1,401 @@
+"""Networks as graphs for ONNX Runtime, built from their weights.
+
+One column at a time, a network does little more than read its weights; many at a time, it does
+little more than multiply. Both take less of whole numbers of few bits, so the blocks multiply
+those, with what only scales in them folded into the weights.
+
+Features are (B, time, channels). Streaming is a state: each layer that sees the past has a
+memory of its own, which comes in and goes out of its graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pcodec.inference.weights import Weights
+
+Array = NDArray[Any]
+Past = dict[Any, Array]
+"""The memory of a batch of streams in step, each (B, ...); of one stream, B = 1."""
+
+OPSETS = {"": 17, "com.microsoft": 1}
+IR_VERSION = 8
+LAST = np.iinfo(np.int64).max
+"""as the end of a slice: to the end"""
+
+
+def with_past(
+    key: Any,
+    x: Array,
+    history: int,
+    past: Past,
+    last: bool,
+    look_ahead: int = 0,
+    fill: float = 0.0,
+) -> Array:
+    """Joins ``x`` (B, T, ...) to the frames that came before it, remembered under ``key``.
+
+    A layer whose output frame sees ``history + 1`` input frames, ``look_ahead`` of them
+    in its future, gets all that it needs: the result has ``history`` frames more than
+    the layer can now put out. Before the first frame and after the last stands ``fill``.
+    """
+    before, after = past.get(key), look_ahead if last else 0
+    if before is None:
+        before = np.full((len(x), history - look_ahead, *x.shape[2:]), fill, x.dtype)
+    x = np.concatenate([before, x, np.full((len(x), after, *x.shape[2:]), fill, x.dtype)], 1)
+    past[key] = x[:, max(0, x.shape[1] - history) :]
+    return x
+
+
+class Memory(NamedTuple):
+    """What a layer remembers: its names in the graph, and how much it is for one stream."""
+
+    before: str
+    after: str
+    shape: tuple[int, ...]
+
+
+class Network:
+    """A graph that runs, with its memories. Safe to use from many threads."""
+
+    def __init__(self, graph: Graph, threads: int) -> None:
+        """threads: 0 for as many as there are cores."""
+        # Outputs first: what a memory becomes comes after them.
+        self.outputs = graph.outputs
+        self.memories = graph.memories
+        self.names = [*self.outputs, *(memory.after for memory in self.memories)]
+        self.dtype = graph.dtype
+        self.session = _session(graph, threads)
+
+    def __call__(self, past: Past | None = None, **inputs: Array) -> list[Array]:
+        """Runs once, from what is remembered; without ``past``, from nothing."""
+        feeds: dict[str, Array] = inputs
+        batch = len(next(iter(inputs.values())))
+        keys = [(self, memory.before) for memory in self.memories]
+        for key, memory in zip(keys, self.memories, strict=True):
+            before = None if past is None else past.get(key)
+            if before is None:
+                before = np.zeros((batch, *memory.shape), self.dtype)
+            feeds[memory.before] = before
+        results: list[Array] = self.session.run(self.names, feeds)
+        count = len(self.outputs)
+        if past is not None:
+            past.update(zip(keys, results[count:], strict=True))
+        return results[:count]
+
+
+class Graph:
+    """A graph in the making. Values go by their names."""
+
+    def __init__(self, dtype: type = np.float32) -> None:
+        """dtype: of the features."""
+        self.dtype = dtype
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.inputs: list[Any] = []
+        self.outputs: list[str] = []
+        self.memories: list[Memory] = []
+
+    def value(self, array: Any, dtype: Any = None) -> str:
+        """A constant; of the features' dtype unless another is said."""
+        name = f"c{len(self.constants)}"
+        array = np.asarray(array, dtype or self.dtype, order="C")
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def integers(self, *numbers: int) -> str:
+        """A constant of whole numbers, for shapes and places."""
+        return self.value(numbers, np.int64)
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """An operation with one result."""
+        return self.split(kind, *inputs, count=1, **attributes)[0]
+
+    def split(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """An operation with so many results."""
+        names = [f"v{len(self.nodes)}_{i}" for i in range(count)]
+        kind, _, domain = kind.partition(" of ")
+        self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
+        return names
+
+    def input(self, name: str, *shape: str | int, dtype: Any = None) -> str:
+        """What comes in, under its name."""
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype or self.dtype))
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, value: str) -> None:
+        """What goes out, after what went out before."""
+        self.outputs.append(value)
+
+    def remember(self, x: str, history: int, channels: int, dim: int = 1) -> str:
+        """Joins the last ``history`` frames that came before to x; time is dimension ``dim``."""
+        if not history:
+            return x
+        shape = (history, channels) if dim == 1 else (channels, history)
+        before = self.input(f"memory{len(self.memories)}", "B", *shape)
+        padded = self.add("Concat", before, x, axis=dim)
+        after = self.slice(padded, -history, LAST, dim)
+        self.memories.append(Memory(before, after, shape))
+        return padded
+
+    def slice(self, x: str, start: int, stop: int, dim: int = 1) -> str:
+        """x[..., start:stop, ...]"""
+        return self.add("Slice", x, self.integers(start), self.integers(stop), self.integers(dim))
+
+    def shifted(self, x: str, kernel: int) -> list[str]:
+        """x (B, T + kernel - 1, C) -> the ``kernel`` windows (B, T, C) in it."""
+        ends = [i - kernel + 1 or LAST for i in range(kernel)]
+        return [self.slice(x, i, end) for i, end in enumerate(ends)]
+
+    def linear(self, x: str, weight: Array, bias: Array | None = None) -> str:
+        """weight (out_channels, channels), bias (out_channels,)."""
+        y = self.add("MatMul", x, self.value(weight.T))
+        return y if bias is None else self.add("Add", y, self.value(bias))
+
+    def affine(self, x: str, factor: Any, offset: Any = None) -> str:
+        """x * factor + offset"""
+        y = self.add("Mul", x, self.value(factor))
+        return y if offset is None else self.add("Add", y, self.value(offset))
+
+    def convolution(self, x: str, weights: Weights, kernel: int) -> str:
+        """`CausalConv` of frames that have their past already: (B, T + kernel - 1, C)."""
+        return self.dense(self.add("Concat", *self.shifted(x, kernel), axis=2), weights / "linear")
+
+    def dense(self, x: str, weights: Weights) -> str:
+        """`torch.nn.Linear`"""
+        return self.linear(x, weights["weight"], weights["bias"])
+
+    def normal(self, x: str, weight: Array, bias: Array) -> str:
+        """`torch.nn.LayerNorm`"""
+        return self.add("LayerNormalization", x, self.value(weight), self.value(bias), axis=-1)
+
+    def norm(self, x: str, weights: Weights) -> str:
+        return self.normal(x, weights["weight"], weights["bias"])
+
+    def model(self) -> bytes:
+        """The graph as ONNX."""
+        names = [*self.outputs, *(memory.after for memory in self.memories)]
+        outputs = [
+            helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in names
+        ]
+        for output in outputs:
+            output.ClearField("type")
+        graph = helper.make_graph(self.nodes, "pcodec", self.inputs, outputs, self.constants)
+        opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        serialised: bytes = model.SerializeToString()
+        return serialised
+
+
+def _session(graph: Graph, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that wait shall not burn the core that another stream could use.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(
+            graph.model(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's have nothing else in common
+        raise ValueError(str(error)) from error
+
+
+def whole_numbers(weight: Array, largest: int) -> tuple[Array, Array]:
+    """Weights (out_channels, channels) in steps, and the steps, one for each output."""
+    scales = np.maximum(np.abs(weight).max(1) / largest, 1e-12)
+    return np.rint(weight / scales[:, None]), scales
+
+
+@cache
+def adds_up_in_sixteen_bits() -> bool:
+    """Whether this processor's products of bytes with signed bytes leave their range.
+
+    Those without VNNI (or its like) add two of them up in 16 bits, and cut what is more.
+    """
+    graph = Graph()
+    numbers = graph.input("x", "B", 64, dtype=np.uint8)
+    weights = graph.value(np.full((64, 16), 127), np.int8)
+    graph.output(graph.add("MatMulInteger", numbers, weights))
+    (sums,) = Network(graph, 1)(x=np.full((4, 64), 255, np.uint8))
+    return bool((sums != 64 * 127 * 255).any())
+
+
+class Bytes(NamedTuple):
+    """What values a byte without a sign stands for: (byte - zero) * step."""
+
+    step: float
+    zero: int
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Bytes:
+        step = (high - low) / 255
+        return cls(step, round(-low / step))
+
+
+DEVIATIONS = 8.0
+"""A hidden unit would have its weights' norm as standard deviation, were its inputs
+independent; speech has up to this many of it."""
+
+GELU_LOW = -0.18
+"""just below its minimum"""
+
+
+class Folded:
+    """The two products of a `ConvNeXtBlock`, with what only scales in them.
+
+    What their inputs may be follows from the weights alone, so that nothing has to be
+    measured. Of n normalised channels none exceeds the square root of n.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        norm, expand, contract = (weights / name for name in ("norm", "expand", "contract"))
+        weight, scale = expand["weight"], weights["scale"]
+        self.expand = weight * norm["weight"], expand["bias"] + weight @ norm["bias"]
+        self.contract = contract["weight"] * scale[:, None], contract["bias"] * scale
+        self.channels = len(scale)
+        self.normal = self.channels**0.5
+        """the largest normalised channel"""
+        deviations = np.linalg.norm(self.expand[0], axis=1)
+        self.hidden = float((DEVIATIONS * deviations + self.expand[1]).max())
+        """the largest hidden unit"""
+
+
+def byte_product(graph: Graph, x: str, weight: Array, bias: Array, given: Bytes) -> str:
+    """Of bytes (rows, channels) with weights of 8 bits: float32 (rows, out_channels).
+
+    Of 7 bits where the processor adds each two products up in 16, so that none leaves these.
+    """
+    numbers, scales = whole_numbers(weight, 64 if adds_up_in_sixteen_bits() else 127)
+    steps = scales * given.step
+    return graph.add(
+        "QGemm of com.microsoft",
+        x,
+        graph.value(given.step),
+        graph.value(given.zero, np.uint8),
+        graph.value(numbers.T, np.int8),
+        graph.value(scales),
+        graph.value(np.zeros(len(scales)), np.int8),
+        graph.value(np.rint(bias / steps), np.int32),
+    )
+
+
+def _bytes(graph: Graph, x: str, given: Bytes) -> str:
+    return graph.add(
+        "QuantizeLinear", x, graph.value(given.step), graph.value(given.zero, np.uint8)
+    )
+
+
+def byte_block(graph: Graph, x: str, weights: Weights) -> str:
+    """A `ConvNeXtBlock` in float32 whose dense layers multiply bytes.
+
+    The bytes' ranges are static, so that the result does not depend on how a stream is cut.
+    """
+    folded, depthwise = Folded(weights), weights["depthwise"]
+    kernel, channels = depthwise.shape
+    padded = graph.remember(x, kernel - 1, channels)
+    # As a convolution of a picture of one row, for which ONNX Runtime has a layout of its own.
+    picture = graph.add(
+        "Unsqueeze", graph.add("Transpose", padded, perm=[0, 2, 1]), graph.integers(2)
+    )
+    filters = graph.value(depthwise.T[:, None, None])
+    y = graph.add("Conv", picture, filters, graph.value(weights["bias"]), group=channels)
+    y = graph.add("Transpose", graph.add("Squeeze", y, graph.integers(2)), perm=[0, 2, 1])
+    y = graph.normal(y, np.ones(channels), np.zeros(channels))
+    normal = Bytes.of(-folded.normal, folded.normal)
+    rows = graph.add("Reshape", _bytes(graph, y, normal), graph.integers(-1, channels))
+    y = byte_product(graph, rows, *folded.expand, normal)
+    hidden = Bytes.of(GELU_LOW, folded.hidden)
+    y = _bytes(graph, graph.add("FastGelu of com.microsoft", y), hidden)
+    y = byte_product(graph, y, *folded.contract, hidden)
+    return graph.add("Add", x, graph.add("Reshape", y, graph.add("Shape", x)))
+
+
+LARGEST = 127 * 256 + 127
+"""of a whole number of 16 bits whose digits to base 256 are signed bytes"""
+
+
+def _digits(graph: Graph, numbers: str, dim: int) -> str:
+    """Whole numbers -> all the high digits to base 256, then the low ones; -128 to 127."""
+    shifted = graph.affine(numbers, 1 / 256, 0.5)
+    high = graph.add("Floor", shifted)
+    low = graph.add("Sub", numbers, graph.affine(high, 256.0))
+    return graph.add("Concat", high, low, axis=dim)
+
+
+def exact_product(
+    graph: Graph, x: str, weight: Array, bias: Array, most: float, unsigned: bool
+) -> str:
+    """Of whole numbers of 16 bits: exact, so the same in any order of its sums.
+
+    A number is two bytes, its digits to base 256. x (rows, channels) in steps of most / LARGEST.
+    unsigned: the weights' digits as bytes without a sign, whose sums never leave their range.
+    """
+    numbers, scales = whole_numbers(weight, LARGEST)
+    high = np.floor((numbers + 128) / 256)
+    digits = np.concatenate([high, numbers - 256 * high]).T
+    kind, middle = (np.uint8, 128) if unsigned else (np.int8, 0)
+    rows = graph.add("Clip", graph.add("Round", x), graph.value(-LARGEST), graph.value(LARGEST))
+    given = graph.add("Add", _digits(graph, rows, 0), graph.value(128))
+    sums = graph.add(
+        "MatMulInteger",
+        graph.add("Cast", given, to=TensorProto.UINT8),
+        graph.value(digits + middle, kind),
+        graph.value(128, np.uint8),
+        graph.value(middle, kind),
+    )
+    sums = graph.add("Cast", sums, to=TensorProto.DOUBLE)
+    for dim in (0, 1):
+        high_sums, low_sums = graph.split("Split", sums, count=2, axis=dim)
+        sums = graph.add("Add", low_sums, graph.affine(high_sums, 256.0))
+    return graph.affine(sums, scales * (most / LARGEST), bias)
+
+
+def exact_block(graph: Graph, x: str, weights: Weights) -> str:
+    """A `ConvNeXtBlock` in float64 whose dense layers multiply whole numbers of 16 bits."""
+    folded, depthwise = Folded(weights), weights["depthwise"]
+    kernel, channels = depthwise.shape
+    y = ""
+    for part, weight in zip(
+        graph.shifted(graph.remember(x, kernel - 1, channels), kernel), depthwise, strict=True
+    ):
+        product = graph.affine(part, weight, None if y else weights["bias"])
+        y = graph.add("Add", y, product) if y else product
+    steps = np.full(channels, LARGEST / folded.normal)
+    y = graph.normal(y, steps, np.zeros(channels))
+    y = graph.add("Reshape", y, graph.integers(-1, channels))
+    # Signed ones are faster, where they add up as they should.
+    unsigned = adds_up_in_sixteen_bits()
+    y = _gelu(graph, exact_product(graph, y, *folded.expand, folded.normal, unsigned))
+    y = graph.affine(y, LARGEST / folded.hidden)
+    y = exact_product(graph, y, *folded.contract, folded.hidden, unsigned)
+    return graph.add("Add", x, graph.add("Reshape", y, graph.add("Shape", x)))
+
+
+def _gelu(graph: Graph, x: str) -> str:
+    """By its tanh, in the features' own precision."""
+    slope = (2 / np.pi) ** 0.5
+    inner = graph.affine(graph.add("Mul", x, x), 0.044715 * slope, slope)
+    tanh = graph.add("Tanh", graph.add("Mul", x, inner))
+    return graph.add("Mul", x, graph.affine(tanh, 0.5, 0.5))
+
+
+def blocks(graph: Graph, x: str, weights: Weights, count: int, block: Any = byte_block) -> str:
+    """A stack of blocks."""
+    for i in range(count):
+        x = block(graph, x, weights / str(i))
+    return x
+
+
+def join(values: Sequence[str], graph: Graph, dim: int = -1) -> str:
+    """Values side by side."""
+    return graph.add("Concat", *values, axis=dim)

@@ -1,0 +1,57 @@
+"""The weights of a model as arrays, read without torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from pcodec.errors import PcodecError
+
+
+class Weights:
+    """Arrays by name; ``weights / "layer"`` are those of a layer, by their names in it."""
+
+    def __init__(self, tensors: dict[str, NDArray[Any]], dtype: Any = np.float32) -> None:
+        """dtype: of the arrays, once they are asked for."""
+        self._tensors, self._dtype, self._prefix = tensors, dtype, ""
+        self._used: set[str] = set()
+
+    def __truediv__(self, layer: str) -> Weights:
+        there = Weights(self._tensors, self._dtype)
+        there._prefix, there._used = f"{self._prefix}{layer}.", self._used
+        return there
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        name = self._prefix + name
+        self._used.add(name)
+        return self._tensors[name].astype(self._dtype)
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of those that nothing has asked for."""
+        return sorted(set(self._tensors) - self._used)
+
+
+@contextlib.contextmanager
+def read_weights(folder: Path, part: str, dtype: Any = np.float32) -> Iterator[Weights]:
+    """The weights of a part of a model, while its networks are built from them.
+
+    PcodecError if there are none, or if they do not fit.
+    """
+    path = folder / f"{part}.safetensors"
+    try:
+        weights = Weights(load_file(path), dtype)
+        yield weights
+        if weights.unused:
+            raise ValueError(f"unknown tensors {weights.unused}")
+    except KeyError as error:
+        raise PcodecError(f"{path}: not the weights of this model (no {error})") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PcodecError(f"{path}: not the weights of this model ({error})") from error

@@ -1,0 +1,78 @@
+"""Signals and filters that training and inference share, in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcodec.config import CodecConfig
+
+MEAN, SPREAD = -4.0, 3.0
+"""Log-mel values of speech are brought to about zero mean and unit variance."""
+
+FLOOR = 1e-5
+"""of a mel, before its logarithm"""
+
+LOW, BINS, BINS_AN_OCTAVE = 55.0, 108, 36
+"""Pitches from 55 to 440 Hz, 33 cents a class"""
+
+NOISE_FRAMES = 512
+"""after which the noise of an excitation repeats itself"""
+
+BEYOND = 0.6
+"""how far the step of consistency goes beyond its own result, in steps"""
+
+HANN_TRANSFORM = (
+    -7.96422997e-05,
+    1.95010996e-03,
+    -2.34392063e-02,
+    1.66346642e-01,
+    -6.44777566e-01,
+    9.99991325e-01,
+)
+"""The Fourier transform of a Hann window, sinc(x) / (1 - x^2), as a polynomial of x^2 (by
+Chebyshev's nodes, to 1e-5), up to two bins from its middle; from there on it counts as 0."""
+
+
+def mel_filters(bands: int, n_fft: int, sample_rate: int) -> NDArray[np.float32]:
+    """Slaney mel filters of unit area, (bands, n_fft // 2 + 1), 0 Hz to Nyquist.
+
+    The Auditory Toolbox scale (Slaney 1998): linear below 1 kHz, logarithmic above.
+    """
+    step = 27 / np.log(6.4)
+    nyquist = sample_rate / 2
+    top = 15 + np.log(nyquist / 1000) * step if nyquist > 1000 else nyquist * (3 / 200)
+    mels = np.linspace(0, top, bands + 2)
+    edges = np.where(mels < 15, mels * (200 / 3), 1000 * np.exp((mels - 15) / step))
+    bins = np.linspace(0, nyquist, n_fft // 2 + 1)
+    low, centre, high = (edges[i : i + bands, None] for i in range(3))
+    rise, fall = (bins - low) / (centre - low), (high - bins) / (high - centre)
+    filters = np.maximum(np.minimum(rise, fall), 0) * 2 / (high - low)
+    return filters.astype(np.float32)
+
+
+def mel_inverse(config: CodecConfig) -> NDArray[np.float32]:
+    """Non-negative pseudo-inverse of the mel filters, (bands, vocoder_n_fft // 2 + 1).
+
+    As FreeV's, with bands scaled so that mel(inverse(mel)) has about the same level.
+    """
+    filters = mel_filters(config.mel_bands, config.vocoder_n_fft, config.sample_rate)
+    inverse = np.linalg.pinv(filters, max(filters.shape) * np.finfo(np.float32).eps).clip(0)
+    inverse /= np.diagonal(filters @ inverse).clip(0.3)
+    return np.ascontiguousarray(inverse.T, np.float32)
+
+
+def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:
+    """The phases of one stretch of white noise, as cosines and sines.
+
+    (2, NOISE_FRAMES, n_fft // 2 + 1), float32.
+    """
+    length = (NOISE_FRAMES - 1) * hop + n_fft
+    # The old generator: its numbers never change.
+    white = np.random.RandomState(1).standard_normal(length)
+    pieces = np.lib.stride_tricks.sliding_window_view(white, n_fft)[::hop]
+    noise = np.fft.rfft(pieces * np.hanning(n_fft + 1)[:-1])
+    noise /= np.abs(noise) + 1e-9
+    return np.stack([noise.real, noise.imag]).astype(np.float32)

@@ -1,0 +1,281 @@
+"""What is run is what was trained: graphs and NumPy against the networks in torch."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from pcodec import signal
+from pcodec.config import CodecConfig
+from pcodec.errors import PcodecError
+from pcodec.inference import graph, networks, spectra
+from pcodec.inference.excitation import Excitation
+from pcodec.inference.weights import Weights
+from pcodec.nn.layers import ConvNeXtBlock
+from pcodec.nn.mel import InverseSTFT
+from pcodec.nn.vocoder import Spectrum
+from pcodec.nn.weights import Networks
+
+CONFIG = CodecConfig(
+    encoder_width=32,
+    encoder_blocks=2,
+    decoder_width=32,
+    decoder_blocks=2,
+    decoder_fine_width=16,
+    decoder_fine_blocks=2,
+    vocoder_width=32,
+    vocoder_blocks=2,
+    hifigan_width=32,
+    concealment_width=32,
+    concealment_blocks=2,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Networks with random weights, as they are on disk, and their folder."""
+    torch.manual_seed(0)
+    folder, made = tmp_path_factory.mktemp("model"), Networks(CONFIG)
+    with torch.no_grad():
+        for tensor in (*made.spectral.source.parameters(), *made.concealment.head.parameters()):
+            tensor.copy_(0.1 * torch.randn(tensor.shape))
+        made.quantizer.codebook.normal_()
+    made.save(folder, tuple(Networks.PARTS))
+    read = Networks(CONFIG).eval().requires_grad_(False)
+    read.load(folder, tuple(Networks.PARTS))
+    return read, folder
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+MELS = noise(2, 160, 96) - 4
+
+
+def close(result, wanted, share):
+    """Whether a result is what was wanted within a share of it."""
+    wanted = np.asarray(wanted)
+    assert result.shape == wanted.shape
+    assert np.linalg.norm(result - wanted) < share * np.linalg.norm(wanted)
+
+
+def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
+    made, folder = trained
+    encoder, x = networks.Encoder(CONFIG, folder), 0.1 * noise(2, 10240)
+    made = made.double()
+    wanted = made.encoder(made.mel(torch.from_numpy(x).double()))
+    magnitudes = encoder.magnitudes(x, {}, last=True)
+    (latents,) = encoder.latents(magnitudes=magnitudes)
+    close(latents, wanted.reshape(latents.shape), 1e-3)
+    indices = encoder.indices(magnitudes, {})
+    assert indices.shape == (2, 20, 24)
+    assert np.mean(indices == made.quantizer.nearest(wanted).numpy()) > 0.99
+    made.float()
+
+
+def test_the_decoder_is_that_in_torch_within_two_percent(trained):
+    made, folder = trained
+    decoder = networks.Decoder(CONFIG, folder)
+    indices = np.random.default_rng(0).integers(0, 1024, (2, 30, 24))
+    latents = decoder.lookup(indices)
+    assert np.array_equal(latents, made.quantizer.lookup(torch.from_numpy(indices)))
+    wanted = made.decoder(torch.from_numpy(latents)) - signal.MEAN
+    close(decoder(latents, {}, last=True) - np.float32(signal.MEAN), wanted, 0.02)
+
+
+def test_concealment_is_that_in_torch_within_two_percent(trained):
+    made, folder = trained
+    latents, lost = noise(2, 40, 24, 12), np.random.default_rng(0).random((2, 40)) < 0.3
+    result = networks.Concealment(CONFIG, folder)(latents, lost)
+    close(result, made.concealment(torch.from_numpy(latents), torch.from_numpy(lost)), 0.02)
+    assert np.array_equal(result[~lost], latents[~lost])
+
+
+def test_the_spectrum_is_that_in_torch_within_four_percent(trained):
+    made, folder = trained
+    vocoder, normal = networks.SpectralVocoder(CONFIG, folder), (MELS - signal.MEAN) / signal.SPREAD
+    seen = np.pad(MELS, ((0, 0), (5, 1), (0, 0)), constant_values=signal.MEAN)
+    (logits,) = vocoder.pitch(seen=seen)
+    close(logits, made.spectral.excitation.logits(torch.from_numpy(normal)), 0.04)
+    pitch = made.spectral.excitation.pitch(torch.from_numpy(logits))
+    (cosine, sine), level = made.spectral.excitation(pitch)
+    amplitude, *phasor = vocoder.spectrum(
+        seen=seen,
+        mel=MELS,
+        features=pitch.features().numpy(),
+        cosine=cosine.numpy(),
+        sine=sine.numpy(),
+        level=level.numpy(),
+    )
+    wanted = made.spectral.spectrum(torch.from_numpy(MELS), pitch)
+    close(np.log(amplitude), wanted.log_amplitude.clamp(max=6), 0.04)
+    for result, part in zip(phasor, wanted[1:], strict=True):
+        close(result, part, 0.04)
+
+
+def test_pitch_and_excitation_are_those_in_torch(trained):
+    made, _ = trained
+    logits = noise(2, 200, 1 + signal.BINS)
+    logits[..., 0] = np.repeat(noise(2, 20), 10, 1)  # voiced for a while
+    ours, past = Excitation(CONFIG), {}
+    pitch = ours.pitch(logits, past)
+    wanted = made.spectral.excitation.pitch(torch.from_numpy(logits))
+    assert pitch.voiced.any() and not pitch.voiced.all()
+    assert np.array_equal(pitch.voiced, wanted.voiced)
+    np.testing.assert_allclose(pitch.frequency, wanted.frequency, rtol=1e-5)
+    turned = np.exp(1j * (pitch.phase - wanted.phase.numpy()))
+    np.testing.assert_allclose(turned, np.ones_like(turned), atol=1e-5)
+    np.testing.assert_allclose(pitch.features(), wanted.features(), atol=1e-5)
+    (cosine, sine), level = made.spectral.excitation(wanted)
+    # A harmonic's phase is the pulses' times its number, up to 145.
+    for result, part in zip(ours(pitch), (cosine, sine, level), strict=True):
+        np.testing.assert_allclose(result, part, atol=1e-2)
+
+
+def test_phases_and_samples_are_those_in_torch(trained):
+    made, _ = trained
+    angle = 9 * noise(2, 39, 257)
+    polar = np.exp(noise(2, 39, 257, seed=1)), np.cos(angle), np.sin(angle)
+    amplitude, cosine, sine = map(torch.from_numpy, polar)
+    wanted = made.spectral.consistency(Spectrum(amplitude.log(), cosine, sine))
+    result = spectra.Consistency(CONFIG, signal.BEYOND)(*polar, {}, last=True)
+    close(result, wanted.complex(), 1e-4)
+    window = spectra.hann(512).astype(np.float32)
+    samples = spectra.Synthesis(window, 128)(result, {}, last=True)
+    close(samples, InverseSTFT(512, 128)(torch.from_numpy(result)), 1e-5)
+
+
+def test_hifigan_is_that_in_torch(trained):
+    made, folder = trained
+    result = networks.HifiGan(CONFIG, folder)(MELS, {}, last=True)
+    close(result, made.hifigan(torch.from_numpy(MELS)), 1e-4)
+
+
+def test_the_mel_of_samples_is_that_in_torch(trained):
+    made, _ = trained
+    x = noise(2, 5120)
+    analysis = spectra.Analysis(spectra.hann(512), 1024, 128)
+    result = analysis.log_mel(x, made.mel.filters.numpy())
+    np.testing.assert_allclose(result, made.mel(torch.from_numpy(x)), atol=1e-3)
+
+
+def in_chunks(module, x, cuts):
+    past = {}
+    bounds = [0, *sorted(min(c, x.shape[1]) for c in cuts), x.shape[1]]
+    last = len(bounds) - 2
+    parts = [module(x[:, bounds[k] : bounds[k + 1]], past, k == last) for k in range(last + 1)]
+    return np.concatenate(parts, 1)
+
+
+@pytest.fixture(scope="module")
+def streaming(trained):
+    """What streams, each with its input and the frames in a step of it."""
+    _, folder = trained
+    spectral = networks.SpectralVocoder(CONFIG, folder)
+    analysis = spectra.Analysis(spectra.hann(512), 1024, 128)
+    return {
+        "analysis": (analysis, noise(2, 5120).astype(np.float64), 128),
+        "decoder": (networks.Decoder(CONFIG, folder), noise(2, 40, 24, 12), 1),
+        "spectral": (spectral, MELS, 4),
+        "hifigan": (networks.HifiGan(CONFIG, folder), MELS[:, :40], 1),
+    }
+
+
+@pytest.mark.parametrize("name", ["analysis", "decoder", "spectral", "hifigan"])
+@given(cuts=st.lists(st.integers(0, 40), max_size=8))
+@settings(deadline=None, max_examples=20)
+def test_a_network_gives_in_any_chunks_what_it_gives_at_once(streaming, name, cuts):
+    module, x, step = streaming[name]
+    whole, parts = in_chunks(module, x, []), in_chunks(module, x, [c * step for c in cuts])
+    np.testing.assert_allclose(parts, whole, atol=2e-5, rtol=1e-4)
+
+
+def runs(block, dtype, weights, channels):
+    g = graph.Graph(dtype)
+    g.output(block(g, g.input("x", "B", "T", channels), weights))
+    return graph.Network(g, 1)
+
+
+def weights_of(module, dtype=np.float32):
+    tensors = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+    return Weights(tensors, dtype)
+
+
+@pytest.fixture(params=[0.1, 1.0, 5.0])
+def block(request):
+    """A block whose normalised channels spread so far."""
+    torch.manual_seed(0)
+    made = ConvNeXtBlock(64, 192, 7, 0.5).requires_grad_(False)
+    made.norm.weight.uniform_(-request.param, request.param)
+    made.norm.bias.uniform_(-1, 1)
+    return made
+
+
+def test_blocks_of_bytes_compute_what_was_trained_within_four_percent(block):
+    network, x = runs(graph.byte_block, np.float32, weights_of(block), 64), noise(2, 30, 64)
+    close(network(x=x)[0] - x, block(torch.from_numpy(x)).numpy() - x, 0.04)
+
+
+def test_blocks_of_16_bits_compute_what_was_trained_within_a_thousandth(block):
+    x = noise(2, 30, 64).astype(np.float64)
+    network = runs(graph.exact_block, np.float64, weights_of(block, np.float64), 64)
+    close(network(x=x)[0] - x, block.double()(torch.from_numpy(x)).numpy() - x, 1e-3)
+
+
+@pytest.mark.parametrize("kind", [graph.byte_block, graph.exact_block])
+def test_blocks_give_the_same_bits_frame_by_frame_and_at_once(block, kind):
+    dtype = np.float32 if kind is graph.byte_block else np.float64
+    network, x, past = runs(kind, dtype, weights_of(block, dtype), 64), noise(1, 40, 64), {}
+    x = x.astype(dtype)
+    parts = [network(past, x=x[:, i : i + 4])[0] for i in range(0, 40, 4)]
+    assert np.array_equal(np.concatenate(parts, 1), network(x=x)[0])
+
+
+def test_exact_products_give_the_same_bits_by_bytes_with_a_sign_and_without():
+    rng = np.random.default_rng(0)
+    weight, bias = rng.standard_normal((48, 64)), rng.standard_normal(48)
+    x = 4000 * rng.standard_normal((7, 64))
+    x[0] = 1e6  # beyond the range
+    results = []
+    kinds = [True] if graph.adds_up_in_sixteen_bits() else [True, False]
+    for unsigned in kinds:
+        g = graph.Graph(np.float64)
+        y = graph.exact_product(g, g.input("x", "N", 64), weight, bias, 2.0, unsigned)
+        g.output(y)
+        results.append(graph.Network(g, 1)(x=x)[0])
+    assert all(np.array_equal(results[0], result) for result in results)
+    x = np.clip(np.rint(x), -graph.LARGEST, graph.LARGEST)
+    close(results[0], x * 2.0 / graph.LARGEST @ weight.T + bias, 1e-3)
+
+
+def test_the_largest_bytes_and_weights_do_not_leave_their_sums():
+    g = graph.Graph()
+    x = g.input("x", "N", 320, dtype=np.uint8)
+    weight = np.full((16, 320), 0.5, np.float32)
+    g.output(graph.byte_product(g, x, weight, np.zeros(16), graph.Bytes.of(0.0, 1.0)))
+    (sums,) = graph.Network(g, 1)(x=np.full((4, 320), 255, np.uint8))
+    np.testing.assert_allclose(sums, np.full((4, 16), 160.0), rtol=1e-6)
+
+
+def test_weights_of_another_model_are_one_error_that_names_their_file(trained, tmp_path):
+    _, folder = trained
+    wider = dataclasses.replace(CONFIG, vocoder_blocks=3)
+    with pytest.raises(PcodecError, match=r"spectral\.safetensors.*no 'spectral\.blocks\.2"):
+        networks.SpectralVocoder(wider, folder)
+    fewer = dataclasses.replace(CONFIG, vocoder_blocks=1)
+    with pytest.raises(PcodecError, match=r"spectral\.safetensors.*unknown.*blocks\.1"):
+        networks.SpectralVocoder(fewer, folder)
+    (tmp_path / "decoder.safetensors").write_bytes(b"no weights")
+    (tmp_path / "codebook.safetensors").write_bytes((folder / "codebook.safetensors").read_bytes())
+    with pytest.raises(PcodecError, match=r"decoder\.safetensors: not the weights"):
+        networks.Decoder(CONFIG, tmp_path)
+    tensors = load_file(folder / "decoder.safetensors")
+    tensors["decoder.embed.linear.weight"] = tensors["decoder.embed.linear.weight"][:, 1:].copy()
+    save_file(tensors, tmp_path / "decoder.safetensors")
+    with pytest.raises(PcodecError, match=r"decoder\.safetensors: not the weights"):
+        networks.Decoder(CONFIG, tmp_path)
