@@ -18,10 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import pcodec
@@ -124,7 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     clip = read(arguments.audio, RATE)
     samples = np.resize(clip, int(arguments.minutes * 60 * RATE))
-    codec = pcodec.load()
+    codec = pcodec.load(threads=1)
     heard, delays, memory = pipe(samples)
     said = (samples * 32767).round() / np.float32(32768)
     offline = codec.from_tokens(codec.to_tokens(said))[: len(samples)]
@@ -133,10 +130,8 @@ def main() -> None:
     ratio = 10 * np.log10(np.square(offline, dtype=np.float64).sum() / noise)
     quarter = len(delays) // 4
     drift = 1000 * (np.median(delays[-quarter:]) - np.median(delays[:quarter]))
-    torch.set_num_threads(1)
     one = columns(codec, samples)
-    torch.set_num_threads(os.cpu_count() or 1)
-    many = together(codec, np.resize(clip, 60 * RATE))
+    many = together(pcodec.load(), np.resize(clip, 60 * RATE))
     print(f"{arguments.minutes:g} minutes; algorithmic latency", end=" ")
     print(f"{codec.latency / RATE * 1000:.0f} ms\n")
     print("| ms | median | 99.9 % | most |\n|---|---|---|---|")

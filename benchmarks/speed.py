@@ -9,17 +9,13 @@ real time. Writes a markdown table.
 from __future__ import annotations
 
 import io
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import numpy as np
-import torch
 
 import pcodec
 from pcodec.audio import Resampler, read
@@ -27,6 +23,7 @@ from pcodec.bitpack import pack, unpack
 from pcodec.codec import CHUNK_COLUMNS, Decoding, encode_stream
 from pcodec.eval.codecs import AbsentError, Opus
 from pcodec.eval.metrics import RATE
+from pcodec.inference.networks import SpectralVocoder
 
 SECONDS = 60
 
@@ -53,10 +50,9 @@ def each(what: Callable[[Any], Any], parts: Iterable[Any]) -> Callable[[], Any]:
 
 def main() -> None:
     """Runs it."""
-    torch.set_num_threads(1)
     clip = read(Path(sys.argv[1]), RATE)
     clip = np.resize(clip, SECONDS * RATE)
-    codec = pcodec.load()
+    codec = pcodec.load(threads=1)
     rows: list[tuple[str, float]] = []
 
     def encode() -> bytes:
@@ -71,33 +67,36 @@ def main() -> None:
             pass
 
     decode()
-    e, d = codec.encoder_networks, codec.decoder_networks
+    encoder, decoder, vocoder = codec.encoder, codec.decoder.decoder, codec.decoder.vocoder
+    assert isinstance(vocoder, SpectralVocoder)
     step = CHUNK_COLUMNS * codec.config.column_samples
-    with torch.inference_mode():
-        x = torch.from_numpy(clip).double()[None]
-        pieces = [x[:, i : i + step] for i in range(0, x.shape[1], step)]
-        mels = [e.mel(piece) for piece in pieces]
-        latents = [e.encoder(m) for m in mels]
-        tokens = np.concatenate([e.quantizer.search(y[0]) for y in latents]).astype(np.uint16)
-        packed = pack(tokens, 10)
-        looked = d.quantizer.lookup(torch.from_numpy(tokens.astype(np.int64)))[None]
-        parts = looked.split(CHUNK_COLUMNS, 1)
-        decoded = [d.decoder(part) for part in parts]
-        spectra = [d.spectral.spectrum(m) for m in decoded]
-        wide = np.resize(clip, SECONDS * 44100)
-        stages: list[tuple[str, Callable[[], Any]]] = [
-            ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
-            ("encode: mel", each(e.mel, pieces)),
-            ("encode: encoder", each(e.encoder, mels)),
-            ("encode: codebook search", each(lambda y: e.quantizer.search(y[0]), latents)),
-            ("encode: pack", lambda: pack(tokens, 10)),
-            ("decode: unpack", lambda: unpack(packed, 24, 10)),
-            ("decode: decoder", each(d.decoder, parts)),
-            ("decode: vocoder, spectrum", each(d.spectral.spectrum, decoded)),
-            ("decode: vocoder, consistency", each(d.spectral.consistency, spectra)),
-            ("decode: vocoder, synthesis", each(d.spectral.synthesize, spectra)),
-        ]
-        rows += [(name, best(what)) for name, what in stages]
+    pieces = [clip[None, i : i + step] for i in range(0, len(clip), step)]
+    magnitudes = [encoder.magnitudes(piece, {}, True) for piece in pieces]
+    latents = [encoder.latents(magnitudes=m)[0] for m in magnitudes]
+    tokens = np.concatenate([encoder.nearest(x) for x in latents]).reshape(-1, 24)
+    packed = pack(tokens, 10)
+    looked = decoder.lookup(tokens)[None]
+    parts = [looked[:, i : i + CHUNK_COLUMNS] for i in range(0, len(tokens), CHUNK_COLUMNS)]
+    mels = [decoder(part, {}, True) for part in parts]
+    polar = [vocoder.polar(mel, {}, True) for mel in mels]
+    spectra = [vocoder.consistency(*x, {}, True) for x in polar]
+    wide = np.resize(clip, SECONDS * 44100)
+    stages: list[tuple[str, Callable[[], Any]]] = [
+        ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
+        ("encode: spectrum", each(lambda x: encoder.magnitudes(x, {}, True), pieces)),
+        ("encode: mel, encoder", each(lambda x: encoder.latents(magnitudes=x), magnitudes)),
+        ("encode: codebook search", each(encoder.nearest, latents)),
+        ("encode: pack", lambda: pack(tokens, 10)),
+        ("decode: unpack", lambda: unpack(packed, 24, 10)),
+        ("decode: decoder", each(lambda x: decoder(x, {}, True), parts)),
+        ("decode: vocoder, spectrum", each(lambda x: vocoder.polar(x, {}, True), mels)),
+        (
+            "decode: vocoder, consistency",
+            each(lambda x: vocoder.consistency(*x, {}, True), polar),
+        ),
+        ("decode: vocoder, synthesis", each(lambda x: vocoder.synthesis(x, {}, True), spectra)),
+    ]
+    rows += [(name, best(what)) for name, what in stages]
     rows += [("**encode, all**", best(encode)), ("**decode, all**", best(decode))]
     try:
         peer = Opus(8000)

@@ -197,7 +197,7 @@ def test_a_network_gives_in_any_chunks_what_it_gives_at_once(streaming, name, cu
 
 def runs(block, dtype, weights, channels):
     g = graph.Graph(dtype)
-    g.output(block(g, g.input("x", "B", "T", channels), weights))
+    g.output_frames(block(g, g.frames("x", channels), weights))
     return graph.Network(g, 1)
 
 
@@ -239,18 +239,17 @@ def test_blocks_give_the_same_bits_frame_by_frame_and_at_once(block, kind):
 def test_exact_products_give_the_same_bits_by_bytes_with_a_sign_and_without():
     rng = np.random.default_rng(0)
     weight, bias = rng.standard_normal((48, 64)), rng.standard_normal(48)
-    x = 4000 * rng.standard_normal((7, 64))
-    x[0] = 1e6  # beyond the range
+    numbers = np.rint(4000 * rng.standard_normal((1, 1, 7, 64)))
+    numbers[0, 0, 0] = 1e6  # beyond the range
     results = []
-    kinds = [True] if graph.adds_up_in_sixteen_bits() else [True, False]
-    for unsigned in kinds:
+    for unsigned in [True] if graph.adds_up_in_sixteen_bits() else [True, False]:
         g = graph.Graph(np.float64)
-        y = graph.exact_product(g, g.input("x", "N", 64), weight, bias, 2.0, unsigned)
-        g.output(y)
-        results.append(graph.Network(g, 1)(x=x)[0])
+        x = g.input("x", 1, 1, "N", 64)
+        g.output(graph.exact_product(g, x, weight, bias, 2.0, unsigned))
+        results.append(graph.Network(g, 1)(x=numbers / 256 + graph.MIDDLE)[0])
     assert all(np.array_equal(results[0], result) for result in results)
-    x = np.clip(np.rint(x), -graph.LARGEST, graph.LARGEST)
-    close(results[0], x * 2.0 / graph.LARGEST @ weight.T + bias, 1e-3)
+    numbers = numbers.clip(-graph.LARGEST, graph.LARGEST)
+    close(results[0], numbers * (2 / graph.LARGEST) @ weight.T + bias, 1e-3)
 
 
 def test_the_largest_bytes_and_weights_do_not_leave_their_sums():

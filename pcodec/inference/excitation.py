@@ -37,8 +37,10 @@ class Pitch(NamedTuple):
 
     def features(self) -> Array:
         """(B, frames, 3): voicing, and the pitch in octaves."""
-        octaves = np.where(self.voiced, np.log2(self.frequency / 150), 0.0)
-        return np.stack([self.voiced, octaves, octaves * octaves], -1).astype(np.float32)
+        features = np.empty((*self.voiced.shape, 3), np.float32)
+        octaves = self.voiced * np.log2(self.frequency / 150)
+        features[..., 0], features[..., 1], features[..., 2] = self.voiced, octaves, octaves**2
+        return features
 
 
 class Excitation:
@@ -48,6 +50,7 @@ class Excitation:
         self.advance = config.hop / config.sample_rate
         self.bins_a_hertz = config.vocoder_n_fft / config.sample_rate
         self.bins = np.arange(config.vocoder_n_fft // 2 + 1, dtype=np.float32)
+        self.near = np.arange(-2, 3)
         # From a phase in the middle of the frame to one at its start, where the FFT counts from.
         self.sign = 1 - 2 * (self.bins % 2)
         self.noise = noise_phases(config.vocoder_n_fft, config.hop)
@@ -64,21 +67,21 @@ class Excitation:
             before = np.zeros((batch, 3))
         voiced = logits[..., 0] > 0
         scores = logits[..., 1:]
-        best = scores.argmax(-1)[..., None]
-        near = np.clip(best + np.arange(-2, 3), 0, BINS - 1)
+        # The best class and two on either side.
+        near = scores.argmax(-1)[..., None] + self.near
+        np.minimum(np.maximum(near, 0, out=near), BINS - 1, out=near)
+        streams, number = np.arange(batch)[:, None], np.arange(frames)
         # In double precision: the last bit of a float32 exponential depends on the chunk.
-        shares = np.take_along_axis(scores, near, -1).astype(np.float64)
-        shares = np.exp(shares - shares.max(-1, keepdims=True))
+        shares = np.exp(scores[streams[..., None], number[:, None], near].astype(np.float64))
         octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / BINS_AN_OCTAVE
         frequency = LOW * np.exp2(octaves)
         # Cycles from frame to frame; how many since the onset is a difference of sums.
-        cycles = before[:, :1] + (frequency * self.advance).cumsum(1)
+        sums = np.concatenate([before[:, :1], frequency * self.advance], 1).cumsum(1)
         was = np.concatenate([before[:, 1:2] > 0, voiced[:, :-1]], 1)
-        number = np.arange(1, frames + 1)
-        since = np.maximum.accumulate(np.where(voiced & ~was, number, 0), 1)
-        cycles -= np.take_along_axis(np.pad(cycles, ((0, 0), (1, 0))), since, 1)
-        cycles %= 1.0
-        frame = before[:, 2:].astype(np.int64) + number - 1
+        onsets = np.where(voiced & ~was, number + 1, 0)
+        sums[:, 0] = 0
+        cycles = (sums[:, 1:] - sums[streams, np.maximum.accumulate(onsets, 1)]) % 1.0
+        frame = before[:, 2:].astype(np.int64) + number
         past[self] = np.stack([cycles[:, -1], voiced[:, -1], frame[:, -1] + 1.0], 1)
         return Pitch(frequency, 2 * np.pi * cycles, voiced, frame)
 

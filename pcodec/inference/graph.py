@@ -4,13 +4,13 @@ One column at a time, a network does little more than read its weights; many at 
 little more than multiply. Both take less of whole numbers of few bits, so the blocks multiply
 those, with what only scales in them folded into the weights.
 
-Features are (B, time, channels). Streaming is a state: each layer that sees the past has a
-memory of its own, which comes in and goes out of its graph.
+In a graph, features are pictures of one row, (B, 1, time, channels): so a depthwise convolution
+and its neighbours fit together without reshaping. Streaming is a state: each layer that sees
+the past has a memory of its own, which comes in and goes out of its graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -71,6 +71,7 @@ class Network:
         self.outputs = graph.outputs
         self.memories = graph.memories
         self.names = [*self.outputs, *(memory.after for memory in self.memories)]
+        self.keys = [(self, memory.before) for memory in self.memories]
         self.dtype = graph.dtype
         self.session = _session(graph, threads)
 
@@ -78,8 +79,7 @@ class Network:
         """Runs once, from what is remembered; without ``past``, from nothing."""
         feeds: dict[str, Array] = inputs
         batch = len(next(iter(inputs.values())))
-        keys = [(self, memory.before) for memory in self.memories]
-        for key, memory in zip(keys, self.memories, strict=True):
+        for key, memory in zip(self.keys, self.memories, strict=True):
             before = None if past is None else past.get(key)
             if before is None:
                 before = np.zeros((batch, *memory.shape), self.dtype)
@@ -87,7 +87,7 @@ class Network:
         results: list[Array] = self.session.run(self.names, feeds)
         count = len(self.outputs)
         if past is not None:
-            past.update(zip(keys, results[count:], strict=True))
+            past.update(zip(self.keys, results[count:], strict=True))
         return results[:count]
 
 
@@ -102,6 +102,7 @@ class Graph:
         self.inputs: list[Any] = []
         self.outputs: list[str] = []
         self.memories: list[Memory] = []
+        self._places: dict[int, str] = {}
 
     def value(self, array: Any, dtype: Any = None) -> str:
         """A constant; of the features' dtype unless another is said."""
@@ -135,25 +136,40 @@ class Graph:
         """What goes out, after what went out before."""
         self.outputs.append(value)
 
-    def remember(self, x: str, history: int, channels: int, dim: int = 1) -> str:
-        """Joins the last ``history`` frames that came before to x; time is dimension ``dim``."""
+    def frames(self, name: str, channels: int) -> str:
+        """Features that come in as (B, time, channels)."""
+        return self.add("Unsqueeze", self.input(name, "B", name, channels), self.integers(1))
+
+    def output_frames(self, x: str) -> None:
+        """Features that go out as (B, time, channels)."""
+        self.output(self.add("Squeeze", x, self.integers(1)))
+
+    def remember(self, x: str, history: int, *shape: int) -> str:
+        """Joins the last ``history`` frames that came before to x; time is dimension 2.
+
+        shape: of what is remembered, for one stream.
+        """
         if not history:
             return x
-        shape = (history, channels) if dim == 1 else (channels, history)
         before = self.input(f"memory{len(self.memories)}", "B", *shape)
-        padded = self.add("Concat", before, x, axis=dim)
-        after = self.slice(padded, -history, LAST, dim)
+        padded = self.add("Concat", before, x, axis=2)
+        after = self.slice(padded, -history, LAST)
         self.memories.append(Memory(before, after, shape))
         return padded
 
-    def slice(self, x: str, start: int, stop: int, dim: int = 1) -> str:
-        """x[..., start:stop, ...]"""
-        return self.add("Slice", x, self.integers(start), self.integers(stop), self.integers(dim))
+    def slice(self, x: str, start: int, stop: int) -> str:
+        """x[:, :, start:stop]"""
+        return self.add("Slice", x, *map(self.integers, (start, stop, 2)))
 
-    def shifted(self, x: str, kernel: int) -> list[str]:
-        """x (B, T + kernel - 1, C) -> the ``kernel`` windows (B, T, C) in it."""
-        ends = [i - kernel + 1 or LAST for i in range(kernel)]
-        return [self.slice(x, i, end) for i, end in enumerate(ends)]
+    def windows(self, x: str, kernel: int) -> str:
+        """x (B, 1, T + kernel - 1, C) -> what each frame sees, (B, 1, T, kernel, C)."""
+        if kernel not in self._places:
+            count = self.add("Gather", self.add("Shape", x), self.value(2, np.int64))
+            zero, one = (self.value(number, np.int64) for number in (0, 1))
+            count = self.add("Sub", count, self.value(kernel - 1, np.int64))
+            first = self.add("Unsqueeze", self.add("Range", zero, count, one), self.integers(1))
+            self._places[kernel] = self.add("Add", first, self.integers(*range(kernel)))
+        return self.add("Gather", x, self._places[kernel], axis=2)
 
     def linear(self, x: str, weight: Array, bias: Array | None = None) -> str:
         """weight (out_channels, channels), bias (out_channels,)."""
@@ -165,9 +181,10 @@ class Graph:
         y = self.add("Mul", x, self.value(factor))
         return y if offset is None else self.add("Add", y, self.value(offset))
 
-    def convolution(self, x: str, weights: Weights, kernel: int) -> str:
-        """`CausalConv` of frames that have their past already: (B, T + kernel - 1, C)."""
-        return self.dense(self.add("Concat", *self.shifted(x, kernel), axis=2), weights / "linear")
+    def convolution(self, x: str, weights: Weights, kernel: int, channels: int) -> str:
+        """`CausalConv` of frames that have their past already: (B, 1, T + kernel - 1, C)."""
+        shape = self.integers(0, 1, -1, kernel * channels)
+        return self.dense(self.add("Reshape", self.windows(x, kernel), shape), weights / "linear")
 
     def dense(self, x: str, weights: Weights) -> str:
         """`torch.nn.Linear`"""
@@ -271,21 +288,20 @@ class Folded:
 
 
 def byte_product(graph: Graph, x: str, weight: Array, bias: Array, given: Bytes) -> str:
-    """Of bytes (rows, channels) with weights of 8 bits: float32 (rows, out_channels).
+    """Of bytes (..., channels) with weights of 8 bits: float32 (..., out_channels).
 
     Of 7 bits where the processor adds each two products up in 16, so that none leaves these.
     """
     numbers, scales = whole_numbers(weight, 64 if adds_up_in_sixteen_bits() else 127)
-    steps = scales * given.step
     return graph.add(
-        "QGemm of com.microsoft",
+        "MatMulIntegerToFloat of com.microsoft",
         x,
-        graph.value(given.step),
-        graph.value(given.zero, np.uint8),
         graph.value(numbers.T, np.int8),
+        graph.value(given.step),
         graph.value(scales),
+        graph.value(given.zero, np.uint8),
         graph.value(np.zeros(len(scales)), np.int8),
-        graph.value(np.rint(bias / steps), np.int32),
+        graph.value(bias),
     )
 
 
@@ -302,34 +318,21 @@ def byte_block(graph: Graph, x: str, weights: Weights) -> str:
     """
     folded, depthwise = Folded(weights), weights["depthwise"]
     kernel, channels = depthwise.shape
-    padded = graph.remember(x, kernel - 1, channels)
-    # As a convolution of a picture of one row, for which ONNX Runtime has a layout of its own.
-    picture = graph.add(
-        "Unsqueeze", graph.add("Transpose", padded, perm=[0, 2, 1]), graph.integers(2)
-    )
-    filters = graph.value(depthwise.T[:, None, None])
-    y = graph.add("Conv", picture, filters, graph.value(weights["bias"]), group=channels)
-    y = graph.add("Transpose", graph.add("Squeeze", y, graph.integers(2)), perm=[0, 2, 1])
+    padded = graph.remember(x, kernel - 1, 1, kernel - 1, channels)
+    filters, bias = graph.value(depthwise.T[:, None, None]), graph.value(weights["bias"])
+    # Channels first, as convolutions are; ONNX Runtime has a layout of its own for that.
+    y = graph.add("Transpose", padded, perm=[0, 3, 1, 2])
+    y = graph.add("Conv", y, filters, bias, group=channels)
+    y = graph.add("Transpose", y, perm=[0, 2, 3, 1])
     y = graph.normal(y, np.ones(channels), np.zeros(channels))
-    normal = Bytes.of(-folded.normal, folded.normal)
-    rows = graph.add("Reshape", _bytes(graph, y, normal), graph.integers(-1, channels))
-    y = byte_product(graph, rows, *folded.expand, normal)
-    hidden = Bytes.of(GELU_LOW, folded.hidden)
+    normal, hidden = Bytes.of(-folded.normal, folded.normal), Bytes.of(GELU_LOW, folded.hidden)
+    y = byte_product(graph, _bytes(graph, y, normal), *folded.expand, normal)
     y = _bytes(graph, graph.add("FastGelu of com.microsoft", y), hidden)
-    y = byte_product(graph, y, *folded.contract, hidden)
-    return graph.add("Add", x, graph.add("Reshape", y, graph.add("Shape", x)))
+    return graph.add("Add", x, byte_product(graph, y, *folded.contract, hidden))
 
 
 LARGEST = 127 * 256 + 127
 """of a whole number of 16 bits whose digits to base 256 are signed bytes"""
-
-
-def _digits(graph: Graph, numbers: str, dim: int) -> str:
-    """Whole numbers -> all the high digits to base 256, then the low ones; -128 to 127."""
-    shifted = graph.affine(numbers, 1 / 256, 0.5)
-    high = graph.add("Floor", shifted)
-    low = graph.add("Sub", numbers, graph.affine(high, 256.0))
-    return graph.add("Concat", high, low, axis=dim)
 
 
 def exact_product(
@@ -337,56 +340,67 @@ def exact_product(
 ) -> str:
     """Of whole numbers of 16 bits: exact, so the same in any order of its sums.
 
-    A number is two bytes, its digits to base 256. x (rows, channels) in steps of most / LARGEST.
+    A number is two bytes, its digits to base 256. x (1, 1, rows, channels) is in units of 256
+    steps of most / LARGEST, with `MIDDLE` added: what stands before the point of that is the high
+    digit, and what comes after it holds the low one.
     unsigned: the weights' digits as bytes without a sign, whose sums never leave their range.
     """
     numbers, scales = whole_numbers(weight, LARGEST)
-    high = np.floor((numbers + 128) / 256)
-    digits = np.concatenate([high, numbers - 256 * high]).T
     kind, middle = (np.uint8, 128) if unsigned else (np.int8, 0)
-    rows = graph.add("Clip", graph.add("Round", x), graph.value(-LARGEST), graph.value(LARGEST))
-    given = graph.add("Add", _digits(graph, rows, 0), graph.value(128))
+    high = np.floor((numbers + 128) / 256)
+    digits = np.concatenate([high, numbers - 256 * high]).T + middle
+    ends = (graph.value(MIDDLE + sign * LARGEST / 256) for sign in (-1, 1))
+    x = graph.add("Clip", x, *ends)
+    rest = graph.add("Sub", x, graph.add("Floor", x))
+    both = graph.add("Concat", x, graph.add("Mul", rest, graph.value(256)), axis=2)
     sums = graph.add(
         "MatMulInteger",
-        graph.add("Cast", given, to=TensorProto.UINT8),
-        graph.value(digits + middle, kind),
+        graph.add("Cast", both, to=TensorProto.UINT8),  # cuts off
+        graph.value(digits, kind),
         graph.value(128, np.uint8),
         graph.value(middle, kind),
     )
     sums = graph.add("Cast", sums, to=TensorProto.DOUBLE)
-    for dim in (0, 1):
-        high_sums, low_sums = graph.split("Split", sums, count=2, axis=dim)
-        sums = graph.add("Add", low_sums, graph.affine(high_sums, 256.0))
-    return graph.affine(sums, scales * (most / LARGEST), bias)
+    upper, lower = graph.split("Split", sums, count=2, axis=2)
+    sums = graph.add("Add", lower, graph.add("Mul", upper, graph.value(256)))
+    scales *= most / LARGEST
+    sums = graph.add("Mul", sums, graph.value(np.concatenate([256 * scales, scales])))
+    left, right = graph.split("Split", sums, count=2, axis=3)
+    return graph.add("Add", graph.add("Add", left, right), graph.value(bias))
+
+
+MIDDLE = 128 + 128 / 256 + 0.5 / 256
+"""What is added to a number in units of 256: 128 to each digit, and what makes cutting off a
+rounding."""
 
 
 def exact_block(graph: Graph, x: str, weights: Weights) -> str:
     """A `ConvNeXtBlock` in float64 whose dense layers multiply whole numbers of 16 bits."""
     folded, depthwise = Folded(weights), weights["depthwise"]
     kernel, channels = depthwise.shape
-    y = ""
-    for part, weight in zip(
-        graph.shifted(graph.remember(x, kernel - 1, channels), kernel), depthwise, strict=True
-    ):
-        product = graph.affine(part, weight, None if y else weights["bias"])
-        y = graph.add("Add", y, product) if y else product
-    steps = np.full(channels, LARGEST / folded.normal)
-    y = graph.normal(y, steps, np.zeros(channels))
-    y = graph.add("Reshape", y, graph.integers(-1, channels))
+    padded = graph.remember(x, kernel - 1, 1, kernel - 1, channels)
+    y = graph.add("Mul", graph.windows(padded, kernel), graph.value(depthwise))
+    y = graph.add("ReduceSum", y, graph.integers(3), keepdims=0)
+    y = graph.add("Add", y, graph.value(weights["bias"]))
+    steps = LARGEST / 256 / folded.normal
+    y = graph.normal(y, np.full(channels, steps), np.full(channels, MIDDLE))
     # Signed ones are faster, where they add up as they should.
     unsigned = adds_up_in_sixteen_bits()
-    y = _gelu(graph, exact_product(graph, y, *folded.expand, folded.normal, unsigned))
-    y = graph.affine(y, LARGEST / folded.hidden)
+    # The rows of all streams, one below the other.
+    y = graph.add("Reshape", y, graph.integers(1, 1, -1, channels))
+    y = exact_product(graph, y, *folded.expand, folded.normal, unsigned)
+    y = _gelu(graph, y, LARGEST / 256 / folded.hidden)
+    y = graph.add("Add", y, graph.value(MIDDLE))
     y = exact_product(graph, y, *folded.contract, folded.hidden, unsigned)
     return graph.add("Add", x, graph.add("Reshape", y, graph.add("Shape", x)))
 
 
-def _gelu(graph: Graph, x: str) -> str:
-    """By its tanh, in the features' own precision."""
+def _gelu(graph: Graph, x: str, scale: float) -> str:
+    """By its tanh, in the features' own precision, times ``scale``."""
     slope = (2 / np.pi) ** 0.5
     inner = graph.affine(graph.add("Mul", x, x), 0.044715 * slope, slope)
     tanh = graph.add("Tanh", graph.add("Mul", x, inner))
-    return graph.add("Mul", x, graph.affine(tanh, 0.5, 0.5))
+    return graph.add("Mul", x, graph.affine(tanh, scale / 2, scale / 2))
 
 
 def blocks(graph: Graph, x: str, weights: Weights, count: int, block: Any = byte_block) -> str:
@@ -394,8 +408,3 @@ def blocks(graph: Graph, x: str, weights: Weights, count: int, block: Any = byte
     for i in range(count):
         x = block(graph, x, weights / str(i))
     return x
-
-
-def join(values: Sequence[str], graph: Graph, dim: int = -1) -> str:
-    """Values side by side."""
-    return graph.add("Concat", *values, axis=dim)

@@ -52,22 +52,18 @@ class Encoder:
 
     def _graph(self, filters: Array, weights: Weights) -> Graph:
         c, g = self.config, Graph(np.float64)
-        magnitudes = g.input("magnitudes", "B", "T", filters.shape[1])
+        magnitudes = g.frames("magnitudes", filters.shape[1])
         mel = g.add("Max", g.linear(magnitudes, filters), g.value(FLOOR))
         mel = g.affine(g.add("Log", mel), 1 / SPREAD, -MEAN / SPREAD)
         shape = g.integers(0, -1, c.patch_frames, c.rows, c.patch_bands)
         x = g.add("Transpose", g.add("Reshape", mel, shape), perm=[0, 1, 3, 2, 4])
         patch = c.patch_frames * c.patch_bands
-        patches = g.add("Reshape", x, g.integers(0, 0, c.rows, patch))
-        x = g.dense(g.add("Reshape", x, g.integers(0, 0, c.rows * patch)), weights / "embed")
+        patches = g.add("Reshape", x, g.integers(-1, patch))
+        x = g.add("Reshape", x, g.integers(0, 1, -1, c.rows * patch))
+        x = g.dense(x, weights / "embed")
         x = blocks(g, x, weights / "blocks", c.encoder_blocks, exact_block)
-        x = g.add(
-            "Reshape",
-            g.dense(x, weights / "project"),
-            g.integers(0, 0, c.rows, c.latent_dim),
-        )
-        x = g.add("Add", g.dense(patches, weights / "skip"), x)
-        g.output(g.add("Reshape", x, g.integers(-1, c.latent_dim)))
+        x = g.add("Reshape", g.dense(x, weights / "project"), g.integers(-1, c.latent_dim))
+        g.output(g.add("Add", g.dense(patches, weights / "skip"), x))
         return g
 
     def magnitudes(self, samples: Array, past: Past, last: bool) -> Array:
@@ -77,12 +73,15 @@ class Encoder:
     def indices(self, magnitudes: Array, past: Past) -> Array:
         """Whole columns of magnitudes (B, frames, bins) -> (B, columns, rows), uint16."""
         (latents,) = self.latents(past, magnitudes=magnitudes)
+        return self.nearest(latents).reshape(len(magnitudes), -1, self.config.rows)
+
+    def nearest(self, latents: Array) -> Array:
+        """Latents (n, dim) -> indices of the nearest entries (n,), uint16."""
         step = self.SEARCHED * self.config.rows
         found = [
             self.search(latents=latents[i : i + step])[0] for i in range(0, len(latents), step)
         ]
-        indices = np.concatenate(found).astype(np.uint16)
-        return indices.reshape(len(magnitudes), -1, self.config.rows)
+        return np.concatenate(found).astype(np.uint16)
 
 
 def flattened(latents: Array) -> Array:
@@ -105,10 +104,11 @@ class Decoder:
     def _graph(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
         size = c.rows * c.latent_dim
-        x = g.convolution(g.input("seen", "B", "S", size), weights / "embed", 2 + self.look_ahead)
+        seen = g.frames("seen", size)
+        x = g.convolution(seen, weights / "embed", 2 + self.look_ahead, size)
         x = blocks(g, x, weights / "blocks", c.decoder_blocks)
         x = g.dense(x, weights / "spread")
-        x = g.add("Reshape", x, g.integers(0, -1, c.decoder_fine_width))
+        x = g.add("Reshape", x, g.integers(0, 1, -1, c.decoder_fine_width))
         x = blocks(g, x, weights / "fine_blocks", c.decoder_fine_blocks)
         x = g.dense(x, weights / "refine")
         latents = g.input("latents", "B", "T", size)
@@ -116,8 +116,8 @@ class Decoder:
         coarse = g.dense(latents, weights / "skip")
         shape = g.integers(0, 0, c.rows, c.patch_frames, c.patch_bands)
         coarse = g.add("Transpose", g.add("Reshape", coarse, shape), perm=[0, 1, 3, 2, 4])
-        coarse = g.add("Reshape", coarse, g.integers(0, -1, c.mel_bands))
-        g.output(g.affine(g.add("Add", coarse, x), SPREAD, MEAN))
+        coarse = g.add("Reshape", coarse, g.integers(0, 1, -1, c.mel_bands))
+        g.output_frames(g.affine(g.add("Add", coarse, x), SPREAD, MEAN))
         return g
 
     def lookup(self, indices: Array) -> Array:
@@ -164,9 +164,10 @@ class Concealment:
     @staticmethod
     def _graph(config: CodecConfig, weights: Weights) -> Graph:
         g, size = Graph(), config.rows * config.latent_dim
-        x = g.convolution(g.input("seen", "B", "S", 2 * size + 1), weights / "embed", 4)
+        seen = g.frames("seen", 2 * size + 1)
+        x = g.convolution(seen, weights / "embed", 4, 2 * size + 1)
         x = blocks(g, x, weights / "blocks", config.concealment_blocks)
-        g.output(g.dense(g.norm(x, weights / "norm"), weights / "head"))
+        g.output_frames(g.dense(g.norm(x, weights / "norm"), weights / "head"))
         return g
 
     @staticmethod
@@ -209,38 +210,35 @@ class SpectralVocoder:
         self.consistency = Consistency(config, BEYOND)
 
     def _seen(self, g: Graph, weights: Weights) -> str:
-        mel = g.input("seen", "B", "S", self.config.mel_bands)
-        mel = g.affine(mel, 1 / SPREAD, -MEAN / SPREAD)
-        return g.convolution(mel, weights / "embed", self.KERNEL)
+        mel = g.affine(g.frames("seen", self.config.mel_bands), 1 / SPREAD, -MEAN / SPREAD)
+        return g.convolution(mel, weights / "embed", self.KERNEL, self.config.mel_bands)
 
     def _pitch(self, weights: Weights) -> Graph:
         g = Graph()
         x = blocks(g, self._seen(g, weights), weights / "blocks", 2)
-        g.output(g.dense(g.norm(x, weights / "norm"), weights / "head"))
+        g.output_frames(g.dense(g.norm(x, weights / "norm"), weights / "head"))
         return g
 
     def _spectrum(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
         bins = c.vocoder_n_fft // 2 + 1
         x = g.norm(self._seen(g, weights), weights / "norm")
-        x = g.add("Add", x, g.dense(g.input("features", "B", "T", 3), weights / "embed_pitch"))
+        x = g.add("Add", x, g.dense(g.frames("features", 3), weights / "embed_pitch"))
         x = blocks(g, x, weights / "blocks", c.vocoder_blocks)
         x = g.norm(x, weights / "final_norm")
         both = (weights / "head", weights / "source")
         weight, bias = (
             np.concatenate([layer[name] for layer in both]) for name in ("weight", "bias")
         )
-        heads = g.split("Split", g.linear(x, weight, bias), count=6, axis=2)
+        heads = g.split("Split", g.linear(x, weight, bias), count=6, axis=3)
         correction, real, imaginary, gate, a, b = heads
-        mel = g.add("Exp", g.input("mel", "B", "T", c.mel_bands))
+        mel = g.add("Exp", g.frames("mel", c.mel_bands))
         prior = g.linear(mel, np.abs(weights["inverse"]).T)
         prior = g.add("Log", g.add("Max", prior, g.value(1e-5)))
-        level, cosine, sine = (
-            g.input(name, "B", "T", bins) for name in ("level", "cosine", "sine")
-        )
+        level, cosine, sine = (g.frames(name, bins) for name in ("level", "cosine", "sine"))
         log_amplitude = g.add("Add", prior, correction)
         log_amplitude = g.add("Add", log_amplitude, g.add("Mul", gate, level))
-        g.output(g.add("Exp", g.add("Min", log_amplitude, g.value(6.0))))
+        g.output_frames(g.add("Exp", g.add("Min", log_amplitude, g.value(6.0))))
         # The excitation's phasor, turned and stretched by (a, b), beside an absolute part.
         turned = g.add("Sub", g.add("Mul", a, cosine), g.add("Mul", b, sine))
         real = g.add("Add", real, turned)
@@ -248,22 +246,25 @@ class SpectralVocoder:
         imaginary = g.add("Add", imaginary, turned)
         squares = (g.add("Mul", part, part) for part in (real, imaginary))
         length = g.add("Sqrt", g.add("Add", g.add("Add", *squares), g.value(1e-2)))
-        g.output(g.add("Div", real, length))
-        g.output(g.add("Div", imaginary, length))
+        g.output_frames(g.add("Div", real, length))
+        g.output_frames(g.add("Div", imaginary, length))
         return g
 
     def start(self, past: Past, frame: int) -> None:
         """Begins a stream in the middle: the number of its first frame."""
         self.excitation.start(past, frame)
 
-    def __call__(self, mel: Array, past: Past, last: bool) -> Array:
-        """Log-mel (B, frames, bands) -> samples (B, n), |sample| not limited."""
+    def polar(self, mel: Array, past: Past, last: bool) -> tuple[Array, Array, Array]:
+        """Log-mel (B, frames, bands) -> amplitudes, and cosines and sines of the phases.
+
+        (B, frames, bins) each, of as many frames as are complete.
+        """
         ahead = self.look_ahead
         seen = with_past(self, mel, self.KERNEL - 1, past, last, ahead, MEAN)
         frames = seen.shape[1] - self.KERNEL + 1
         if frames <= 0:
-            bins = self.config.vocoder_n_fft // 2 + 1
-            return self.synthesis(np.zeros((len(mel), 0, bins), np.complex64), past, last)
+            nothing = np.zeros((len(mel), 0, self.config.vocoder_n_fft // 2 + 1), np.float32)
+            return nothing, nothing, nothing
         (logits,) = self.pitch(past, seen=seen)
         pitch = self.excitation.pitch(logits, past)
         cosine, sine, level = self.excitation(pitch)
@@ -277,7 +278,11 @@ class SpectralVocoder:
             sine=sine,
             level=level,
         )
-        spectrum = self.consistency(amplitude, cosine, sine, past, last)
+        return amplitude, cosine, sine
+
+    def __call__(self, mel: Array, past: Past, last: bool) -> Array:
+        """Log-mel (B, frames, bands) -> samples (B, n), |sample| not limited."""
+        spectrum = self.consistency(*self.polar(mel, past, last), past, last)
         return self.synthesis(spectrum, past, last)
 
 
@@ -296,22 +301,23 @@ class HifiGan:
 
     def _graph(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
-        mel = g.input("seen", "B", "S", c.mel_bands)
+        mel = g.frames("seen", c.mel_bands)
         amplitude = g.linear(g.add("Exp", mel), mel_inverse(c).T)
         amplitude = g.add("Log", g.add("Max", amplitude, g.value(1e-5)))
-        x = g.affine(g.add("Concat", mel, amplitude, axis=2), 1 / SPREAD, -MEAN / SPREAD)
-        x = g.convolution(x, weights / "embed", self.KERNEL)
-        x = g.add("Transpose", x, perm=[0, 2, 1])
+        x = g.affine(g.add("Concat", mel, amplitude, axis=3), 1 / SPREAD, -MEAN / SPREAD)
+        channels = c.mel_bands + c.vocoder_n_fft // 2 + 1
+        x = g.convolution(x, weights / "embed", self.KERNEL, channels)
+        x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
         width = c.hifigan_width
         for i, (stride, kernel) in enumerate(zip(self.STRIDES, self.KERNELS, strict=True)):
             history = -(-kernel // stride) - 1
-            x = g.remember(self._activation(g, x), history, width, dim=2)
+            x = g.remember(self._activation(g, x), history, width, history)
             layer = weights / "upsamples" / str(i) / "conv"
             width //= 2
             x = g.add("ConvTranspose", x, *self._filters(g, layer), strides=[stride])
-            x = g.slice(x, history * stride, -(kernel - stride) or LAST, dim=2)
+            x = g.slice(x, history * stride, -(kernel - stride) or LAST)
             x = self._residual(g, x, width, weights / "residuals" / str(i))
-        x = g.remember(self._activation(g, x), 6, width, dim=2)
+        x = g.remember(self._activation(g, x), 6, width, 6)
         x = g.add("Tanh", g.add("Conv", x, *self._filters(g, weights / "final" / "conv")))
         g.output(g.add("Squeeze", x, g.integers(1)))
         return g
@@ -328,7 +334,8 @@ class HifiGan:
         for i, kernel in enumerate(self.RESIDUAL_KERNELS):
             y = x
             for j, dilation in enumerate(self.DILATIONS):
-                z = g.remember(self._activation(g, y), (kernel - 1) * dilation, width, dim=2)
+                history = (kernel - 1) * dilation
+                z = g.remember(self._activation(g, y), history, width, history)
                 layer = weights / "stacks" / str(i) / str(j) / "conv"
                 z = g.add("Conv", z, *self._filters(g, layer), dilations=[dilation])
                 y = g.add("Add", y, z)

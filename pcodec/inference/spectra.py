@@ -121,6 +121,10 @@ class Consistency:
         self.overlap = self.n_fft // self.hop - 1
         self.lead = config.vocoder_look_ahead % self.column
         self.beyond = np.float32(1 + beyond)
+        # Which of the sums a frame of a column sees.
+        self.places = np.arange(self.column)[:, None] + np.arange(
+            self.overlap, 2 * self.overlap + 1
+        )
         self.window: Array = hann(self.n_fft).astype(np.float32)
         weights: Array = np.broadcast_to(
             self.window * self.window, (1, self.overlap + self.column, self.n_fft)
@@ -135,18 +139,18 @@ class Consistency:
         columns = (count - self.overlap) // self.column
         frames = self.overlap + self.column
         total = np.zeros((batch, columns, frames + self.overlap, self.hop), np.float32)
-        places = np.arange(columns)[:, None] * self.column + np.arange(frames)
+        pieces = pieces[:, np.arange(columns)[:, None] * self.column + np.arange(frames)]
         for i in range(slices):
-            total[:, :, i : i + frames] += pieces[:, places, i]
-        seen = np.lib.stride_tricks.sliding_window_view(total, slices, 2)[:, :, self.overlap :]
-        seen = seen[:, :, : self.column].swapaxes(3, 4)
-        return seen.reshape(batch, columns, self.column, self.n_fft)
+            total[:, :, i : i + frames] += pieces[:, :, :, i]
+        return total[:, :, self.places].reshape(batch, columns, self.column, self.n_fft)
 
     def __call__(
         self, amplitude: Array, cosine: Array, sine: Array, past: Past, last: bool
     ) -> Array:
         """A spectrum in polar form -> the complex one with other phases."""
         frames = amplitude.shape[1]
+        if not frames:
+            return spectrum(amplitude, cosine, sine)
         pieces: Array = np.fft.irfft(spectrum(amplitude, cosine, sine), self.n_fft)
         pieces = pieces.astype(np.float32, copy=False) * self.window
         before = past.get(self)
