@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
-
-os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
 import pcodec
 from pcodec.audio import read
+from pcodec.clips import read_list
 from pcodec.codec import Codec
 from pcodec.eval.metrics import RATE, Samples, or_nan
-from pcodec.train.data import read_list
 
 NAMES = ("pesq", "stoi", "visqol", "log_mel")
 SECONDS = 10
@@ -56,7 +53,7 @@ def inputs(clip: Samples, others: list[Samples]) -> dict[str, Samples]:
 
 @cache
 def _codec() -> Codec:
-    return pcodec.load()
+    return pcodec.load(threads=1)
 
 
 def scores(samples: Samples) -> list[float]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 import pcodec
 from pcodec.audio import read
 from pcodec.bitpack import pack
+from pcodec.clips import find_clips
 from pcodec.eval.codecs import FRAME, AbsentError, Opus
 from pcodec.eval.metrics import RATE, or_nan
-from pcodec.train.data import find_clips
 
 TICK = 512
 """samples: the loss process lives on a grid of 32 ms"""

@@ -1,4 +1,4 @@
-"""``pcodec info``; never imports torch, but for --grid."""
+"""``pcodec info``; loads no networks, but for --grid."""
 
 from __future__ import annotations
 

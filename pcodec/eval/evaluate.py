@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pcodec.audio import read
+from pcodec.clips import read_list
 from pcodec.container import Parser
 from pcodec.errors import PcodecError
 from pcodec.eval import codecs
 from pcodec.eval.listening import FORMAT
 from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
-from pcodec.train.data import read_list
 
 LONGEST_DELAY = 4000
 """samples: what may be a codec's delay"""
@@ -134,9 +134,7 @@ def _start() -> None:
     """What a worker begins with: one thread. Warnings and prints would be others' packages'."""
     import warnings
 
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch's, which some metrics need
     warnings.simplefilter("ignore")
     sys.stdout = sys.stderr
 
@@ -348,7 +346,7 @@ class Evaluation:
         }
 
     def _software(self) -> dict[str, str]:
-        names = {"pcodec-speech", "numpy", "torch", "soxr"}
+        names = {"pcodec-speech", "numpy", "onnxruntime", "soxr"}
         names |= {DISTRIBUTIONS.get(p, p) for p in (METRICS[m].package for m in self.metrics)}
         return {name: importlib.metadata.version(name) for name in sorted(names)}
 

@@ -162,7 +162,10 @@ class Graph:
         return self.add("Slice", x, *map(self.integers, (start, stop, 2)))
 
     def windows(self, x: str, kernel: int) -> str:
-        """x (B, 1, T + kernel - 1, C) -> what each frame sees, (B, 1, T, kernel, C)."""
+        """x (B, 1, T + kernel - 1, C) -> what each frame sees, (B, 1, T, kernel, C).
+
+        All layers of a graph with the same kernel see as many frames.
+        """
         if kernel not in self._places:
             count = self.add("Gather", self.add("Shape", x), self.value(2, np.int64))
             zero, one = (self.value(number, np.int64) for number in (0, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import queue
 import threading
@@ -17,33 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pcodec.audio import Samples, read
-from pcodec.audio_formats import AUDIO_SUFFIXES
+from pcodec.clips import find_clips
 from pcodec.errors import AudioError
-
-
-def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
-    """(file, what is known of it) of each clip: of a folder, a tsv with a column `path`, or a file.
-
-    A file of which no `path` is known has its name below the folder for it.
-    """
-    if data.suffix.lower() in AUDIO_SUFFIXES:
-        return [(data, {"path": data.name})]
-    if data.is_file():
-        with data.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        if not rows or "path" not in rows[0]:
-            raise AudioError(f"{data}: not a tab-separated list with a column 'path'")
-        for number, row in enumerate(rows, 2):
-            if not row["path"]:
-                raise AudioError(f"{data}: line {number} has no path")
-        return [(data.parent / row["path"], row) for row in rows]
-    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-    return [(path, {"path": str(path.relative_to(data))}) for path in files]
-
-
-def find_clips(data: Path) -> list[tuple[Path, str]]:
-    """(file, speaker) of each clip of a list; unless told, a file's folder is its speaker."""
-    return [(path, row.get("speaker") or str(path.parent)) for path, row in read_list(data)]
 
 
 class Corpus:

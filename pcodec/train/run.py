@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from pcodec.clips import find_clips
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.nn.weights import Networks
 from pcodec.train import loop
-from pcodec.train.data import Batches, Corpus, find_clips
+from pcodec.train.data import Batches, Corpus
 from pcodec.train.stages import STAGES, Settings
 
 
