@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 

@@ -6,6 +6,7 @@ Offline is a stream of one push: there is no other implementation.
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -19,7 +20,7 @@ from pcodec.audio import Resampler, Samples, clean, resampled_length
 from pcodec.bitpack import Indices, check_indices, unpack
 from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import AudioError, FormatError, PcodecError
-from pcodec.inference.graph import Array, Past
+from pcodec.inference.memory import Array, Past
 from pcodec.inference.networks import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
 from pcodec.models import Model
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 CHUNK_COLUMNS = 128
 """Columns that go through the networks at once: enough for speed, little memory."""
+
+MOST_THREADS = 8
+"""of a network, unless more are asked for; its products are small"""
 
 # What a stream remembers beside what its networks do.
 FRAMES = "frames that are no whole column yet"
@@ -61,9 +65,9 @@ class Codec:
     """
 
     def __init__(self, model: Model, vocoder: str = "spectral", threads: int | None = None) -> None:
-        """threads: that a network computes with, at most; None for as many as there are cores."""
-        self.model, self.config = model, model.config
-        self.vocoder, self.threads = vocoder, threads or 0
+        """threads: that a network computes with; None for one a core, up to `MOST_THREADS`."""
+        self.model, self.config, self.vocoder = model, model.config, vocoder
+        self.threads = threads or min(MOST_THREADS, _cores())
         self._loading = threading.Lock()
 
     @property
@@ -82,7 +86,8 @@ class Codec:
     def _encoder(self) -> Encoder:
         encoder = Encoder(self.config, self.model.folder, self.threads)
         if encoder.bitstream_id != self.model.bitstream_id:
-            raise PcodecError(f"{self.model.folder}: the weights are not those of config.json")
+            text = "the weights are not those of config.json"
+            raise PcodecError.of_file(self.model.folder, text)
         return encoder
 
     @cached_property
@@ -139,9 +144,9 @@ class _Memory:
         self.past = past
 
     @cached_property
-    def shapes(self) -> tuple[Any, ...]:
+    def shapes(self) -> frozenset[Any]:
         """Only streams that remember as much can take a step together."""
-        return tuple((key, memory.shape[1:]) for key, memory in self.past.items())
+        return frozenset((key, memory.shape[1:]) for key, memory in self.past.items())
 
 
 class _Stream:
@@ -221,7 +226,7 @@ class StreamEncoder(_Stream):
         new = encoder.magnitudes(np.stack(samples), past, last)
         frames = np.concatenate([past[FRAMES], new], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
-        past[FRAMES] = frames[:, whole:]
+        past[FRAMES] = frames[:, whole:].copy()
         indices = np.zeros((len(streams), 0, config.rows), np.uint16)
         if whole:
             indices = encoder.indices(frames[:, :whole], past)
@@ -357,7 +362,7 @@ class StreamDecoder(_Stream):
 def _remember(past: Past, latents: Array, lost: bool, keep: int = Concealment.HISTORY) -> None:
     """Adds columns (B, columns, rows, dim) to a decoder's history, and keeps the last ones."""
     gone = np.full(latents.shape[:2], lost)
-    past[LATENTS] = np.concatenate([past[LATENTS], latents], 1)[:, -keep:]
+    past[LATENTS] = np.concatenate([past[LATENTS], latents], 1)[:, -keep:].copy()
     past[LOST] = np.concatenate([past[LOST], gone], 1)[:, -keep:]
 
 
@@ -389,6 +394,13 @@ def _together(streams: Any, inputs: list[Any]) -> list[Any]:
         for i, result in zip(members, results, strict=True):
             out[i] = result
     return out
+
+
+def _cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _checked_rate(rate: float) -> int:
@@ -574,7 +586,7 @@ def _read_some(stream: BinaryIO) -> bytes:
 def load(name: str | None = None, vocoder: str = "spectral", threads: int | None = None) -> Codec:
     """A codec by the name of its model (or the path of its folder); the shipped one if None.
 
-    threads: that a network computes with, at most; None for as many as there are cores.
+    threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
     """
     return Codec(models.find(name), vocoder, threads)
 

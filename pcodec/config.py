@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
+
+# What no model varies: the excitation's network of the spectral vocoder,
+PITCH_WIDTH, PITCH_BLOCKS = 128, 2
+# and the paper's vocoder (arXiv 2509.02244): its transposed convolutions,
+STRIDES, KERNELS = (4, 4, 4, 2), (16, 16, 4, 4)
+# residual blocks, and leaky activations.
+RESIDUAL_KERNELS, DILATIONS = (3, 7, 11), (1, 3, 5)
+SLOPE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +72,3 @@ class CodecConfig:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-    @classmethod
-    def load(cls, path: Path) -> CodecConfig:
-        """Reads the "codec" part of a model's config.json."""
-        return cls(**json.loads(path.read_text())["codec"])

@@ -36,6 +36,11 @@ HANN_TRANSFORM = (
 Chebyshev's nodes, to 1e-5), up to two bins from its middle; from there on it counts as 0."""
 
 
+def hann(length: int) -> NDArray[np.float64]:
+    """A periodic Hann window."""
+    return np.hanning(length + 1)[:-1]
+
+
 def mel_filters(bands: int, n_fft: int, sample_rate: int) -> NDArray[np.float32]:
     """Slaney mel filters of unit area, (bands, n_fft // 2 + 1), 0 Hz to Nyquist.
 
@@ -73,6 +78,6 @@ def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:
     # The old generator: its numbers never change.
     white = np.random.RandomState(1).standard_normal(length)
     pieces = np.lib.stride_tricks.sliding_window_view(white, n_fft)[::hop]
-    noise = np.fft.rfft(pieces * np.hanning(n_fft + 1)[:-1])
+    noise = np.fft.rfft(pieces * hann(n_fft))
     noise /= np.abs(noise) + 1e-9
     return np.stack([noise.real, noise.imag]).astype(np.float32)

@@ -3,6 +3,10 @@ import os
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # what the tests train is too short for it
 # One test a core: threads of several tests on the same cores slow each other tenfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 import subprocess
 import sys

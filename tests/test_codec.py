@@ -368,6 +368,16 @@ def test_many_streams_together_give_what_each_gives_alone(codec, speech):
         assert len(together) == len(whole) and snr(whole, together) > 100
 
 
+def test_streams_that_began_in_other_steps_share_a_batch(codec, tokens):
+    one, other = codec.stream_decoder(), codec.stream_decoder()
+    for k in range(4):
+        one.push(tokens[k : k + 1])
+    other.push(tokens[:0])
+    other.push(tokens[:4])
+    pcodec.decode_together([one, other], [tokens[4:6], tokens[4:6]])
+    assert one._memory is other._memory
+
+
 def test_a_packet_lost_by_one_of_many_streams_changes_no_other(codec, tokens):
     decoders = [codec.stream_decoder() for _ in range(3)]
     heard = [[] for _ in decoders]

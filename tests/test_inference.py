@@ -143,9 +143,9 @@ def test_phases_and_samples_are_those_in_torch(trained):
     polar = np.exp(noise(2, 39, 257, seed=1)), np.cos(angle), np.sin(angle)
     amplitude, cosine, sine = map(torch.from_numpy, polar)
     wanted = made.spectral.consistency(Spectrum(amplitude.log(), cosine, sine))
-    result = spectra.Consistency(CONFIG, signal.BEYOND)(*polar, {}, last=True)
+    result = spectra.Consistency(CONFIG)(*polar, {}, last=True)
     close(result, wanted.complex(), 1e-4)
-    window = spectra.hann(512).astype(np.float32)
+    window = signal.hann(512).astype(np.float32)
     samples = spectra.Synthesis(window, 128)(result, {}, last=True)
     close(samples, InverseSTFT(512, 128)(torch.from_numpy(result)), 1e-5)
 
@@ -159,7 +159,7 @@ def test_hifigan_is_that_in_torch(trained):
 def test_the_mel_of_samples_is_that_in_torch(trained):
     made, _ = trained
     x = noise(2, 5120)
-    analysis = spectra.Analysis(spectra.hann(512), 1024, 128)
+    analysis = spectra.Analysis(signal.hann(512), 1024, 128)
     result = analysis.log_mel(x, made.mel.filters.numpy())
     np.testing.assert_allclose(result, made.mel(torch.from_numpy(x)), atol=1e-3)
 
@@ -177,7 +177,7 @@ def streaming(trained):
     """What streams, each with its input and the frames in a step of it."""
     _, folder = trained
     spectral = networks.SpectralVocoder(CONFIG, folder)
-    analysis = spectra.Analysis(spectra.hann(512), 1024, 128)
+    analysis = spectra.Analysis(signal.hann(512), 1024, 128)
     return {
         "analysis": (analysis, noise(2, 5120).astype(np.float64), 128),
         "decoder": (networks.Decoder(CONFIG, folder), noise(2, 40, 24, 12), 1),
@@ -273,8 +273,33 @@ def test_weights_of_another_model_are_one_error_that_names_their_file(trained, t
     (tmp_path / "codebook.safetensors").write_bytes((folder / "codebook.safetensors").read_bytes())
     with pytest.raises(PcodecError, match=r"decoder\.safetensors: not the weights"):
         networks.Decoder(CONFIG, tmp_path)
-    tensors = load_file(folder / "decoder.safetensors")
-    tensors["decoder.embed.linear.weight"] = tensors["decoder.embed.linear.weight"][:, 1:].copy()
-    save_file(tensors, tmp_path / "decoder.safetensors")
-    with pytest.raises(PcodecError, match=r"decoder\.safetensors: not the weights"):
-        networks.Decoder(CONFIG, tmp_path)
+
+
+MAKERS = {
+    "encoder": networks.Encoder,
+    "codebook": networks.Decoder,
+    "decoder": networks.Decoder,
+    "spectral": networks.SpectralVocoder,
+    "hifigan": networks.HifiGan,
+    "concealment": networks.Concealment,
+}
+
+
+@pytest.mark.parametrize("part", MAKERS)
+@pytest.mark.parametrize("damage", ["shorter", "not finite"])
+def test_a_damaged_tensor_is_one_error_that_names_its_file(trained, tmp_path, part, damage):
+    _, folder = trained
+    for path in folder.glob("*.safetensors"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = load_file(folder / f"{part}.safetensors")
+    for name, tensor in whole.items():
+        if ".1." in name:  # the second of a kind
+            continue
+        if damage == "shorter":
+            worse = tensor[..., :-1].copy() if tensor.ndim else tensor
+        else:
+            worse = tensor.copy()
+            worse.flat[0] = np.nan
+        save_file({**whole, name: worse}, tmp_path / f"{part}.safetensors")
+        with pytest.raises(PcodecError, match=rf"{part}\.safetensors: not the weights"):
+            MAKERS[part](CONFIG, tmp_path)

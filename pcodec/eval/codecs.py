@@ -10,7 +10,7 @@ import ctypes
 import ctypes.util
 import dataclasses
 import hashlib
-import importlib
+import importlib.metadata
 import io
 import math
 import shlex
@@ -93,8 +93,9 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
     codec = Codec(chosen, vocoder, threads=1)
     here = Path(__file__).parent.parent
     code = [*here.glob("*.py"), *(here / "inference").glob("*.py")]
-    weights = [chosen.folder / f"{part}.safetensors" for part in ("encoder", "decoder", vocoder)]
-    digest = hashlib.sha256(b"".join(p.read_bytes() for p in [*sorted(code), *weights]))
+    files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in files))
+    digest.update(importlib.metadata.version("onnxruntime").encode())
 
     def run(samples: Samples) -> Coded:
         def encode() -> bytes:

@@ -131,10 +131,9 @@ def _version(metric: str) -> str:
 
 
 def _start() -> None:
-    """What a worker begins with: one thread. Warnings and prints would be others' packages'."""
+    """What a worker begins with. Warnings and prints would be others' packages'."""
     import warnings
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # torch's, which some metrics need
     warnings.simplefilter("ignore")
     sys.stdout = sys.stderr
 
@@ -252,6 +251,8 @@ class Evaluation:
             except codecs.AbsentError as error:
                 self.absent[name] = str(error)
         context = multiprocessing.get_context("spawn")
+        # Of one thread each, NumPy's and torch's too.
+        os.environ["OMP_NUM_THREADS"] = "1"
         self.pool = ProcessPoolExecutor(workers, context, _start)
 
     def _all(self, title: str, tasks: dict[Any, tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:

@@ -31,7 +31,8 @@ from pcodec import models
 from pcodec.config import CodecConfig
 from pcodec.container import Header, Parser, grid
 from pcodec.errors import ModelMismatchError, PcodecError
-from pcodec.signal import mel_filters
+from pcodec.inference.spectra import Analysis
+from pcodec.signal import hann, mel_filters
 
 FORMAT = "pcodec-eval/1"
 RATE = 16000
@@ -268,8 +269,6 @@ def patch_levels(
     header: Header, columns: int, reference: Samples, decoded: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each patch the decoded level and the error, both in dB, (columns, rows)."""
-    from pcodec.inference.spectra import Analysis, hann
-
     try:
         c = models.for_header(header).config
     except ModelMismatchError:  # its window is not in the stream; the usual one is near enough

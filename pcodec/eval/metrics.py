@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcodec.signal import mel_filters
+from pcodec.inference.spectra import Analysis
+from pcodec.signal import hann, mel_filters
 
 Samples = NDArray[np.float32]
 RATE = 16000
@@ -80,8 +81,6 @@ def visqol(reference: Samples, decoded: Samples) -> float:
 
 def log_mel_distance(reference: Samples, decoded: Samples) -> float:
     """Mean |difference of natural logs| of 80 Slaney mels, window 1024, hop 256, floor 1e-5."""
-    from pcodec.inference.spectra import Analysis, hann
-
     front_end = Analysis(hann(1024), 1024, 256)
     filters = mel_filters(80, 1024, RATE)
     a, b = (

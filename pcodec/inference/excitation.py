@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.inference.graph import Array, Past
+from pcodec.inference.memory import Array, Past
 from pcodec.signal import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
 
 
@@ -72,7 +72,8 @@ class Excitation:
         np.minimum(np.maximum(near, 0, out=near), BINS - 1, out=near)
         streams, number = np.arange(batch)[:, None], np.arange(frames)
         # In double precision: the last bit of a float32 exponential depends on the chunk.
-        shares = np.exp(scores[streams[..., None], number[:, None], near].astype(np.float64))
+        shares = scores[streams[..., None], number[:, None], near].astype(np.float64)
+        shares = np.exp(shares - shares.max(-1, keepdims=True))
         octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / BINS_AN_OCTAVE
         frequency = LOW * np.exp2(octaves)
         # Cycles from frame to frame; how many since the onset is a difference of sums.

@@ -16,42 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pcodec.inference.memory import Array, Past
 from pcodec.inference.weights import Weights
-
-Array = NDArray[Any]
-Past = dict[Any, Array]
-"""The memory of a batch of streams in step, each (B, ...); of one stream, B = 1."""
 
 OPSETS = {"": 17, "com.microsoft": 1}
 IR_VERSION = 8
 LAST = np.iinfo(np.int64).max
 """as the end of a slice: to the end"""
-
-
-def with_past(
-    key: Any,
-    x: Array,
-    history: int,
-    past: Past,
-    last: bool,
-    look_ahead: int = 0,
-    fill: float = 0.0,
-) -> Array:
-    """Joins ``x`` (B, T, ...) to the frames that came before it, remembered under ``key``.
-
-    A layer whose output frame sees ``history + 1`` input frames, ``look_ahead`` of them
-    in its future, gets all that it needs: the result has ``history`` frames more than
-    the layer can now put out. Before the first frame and after the last stands ``fill``.
-    """
-    before, after = past.get(key), look_ahead if last else 0
-    if before is None:
-        before = np.full((len(x), history - look_ahead, *x.shape[2:]), fill, x.dtype)
-    x = np.concatenate([before, x, np.full((len(x), after, *x.shape[2:]), fill, x.dtype)], 1)
-    past[key] = x[:, max(0, x.shape[1] - history) :]
-    return x
 
 
 class Memory(NamedTuple):
@@ -66,7 +39,6 @@ class Network:
     """A graph that runs, with its memories. Safe to use from many threads."""
 
     def __init__(self, graph: Graph, threads: int) -> None:
-        """threads: 0 for as many as there are cores."""
         # Outputs first: what a memory becomes comes after them.
         self.outputs = graph.outputs
         self.memories = graph.memories
@@ -177,7 +149,7 @@ class Graph:
     def linear(self, x: str, weight: Array, bias: Array | None = None) -> str:
         """weight (out_channels, channels), bias (out_channels,)."""
         y = self.add("MatMul", x, self.value(weight.T))
-        return y if bias is None else self.add("Add", y, self.value(bias))
+        return y if bias is None else self.add("Add", y, self.value(bias.reshape(len(weight))))
 
     def affine(self, x: str, factor: Any, offset: Any = None) -> str:
         """x * factor + offset"""
@@ -197,8 +169,9 @@ class Graph:
         """`torch.nn.LayerNorm`"""
         return self.add("LayerNormalization", x, self.value(weight), self.value(bias), axis=-1)
 
-    def norm(self, x: str, weights: Weights) -> str:
-        return self.normal(x, weights["weight"], weights["bias"])
+    def norm(self, x: str, weights: Weights, channels: int) -> str:
+        weight, bias = (weights[name].reshape(channels) for name in ("weight", "bias"))
+        return self.normal(x, weight, bias)
 
     def model(self) -> bytes:
         """The graph as ONNX."""
@@ -219,7 +192,7 @@ def _session(graph: Graph, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised, too
     # Threads that wait shall not burn the core that another stream could use.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -322,7 +295,8 @@ def byte_block(graph: Graph, x: str, weights: Weights) -> str:
     folded, depthwise = Folded(weights), weights["depthwise"]
     kernel, channels = depthwise.shape
     padded = graph.remember(x, kernel - 1, 1, kernel - 1, channels)
-    filters, bias = graph.value(depthwise.T[:, None, None]), graph.value(weights["bias"])
+    filters = graph.value(depthwise.T[:, None, None])
+    bias = graph.value(weights["bias"].reshape(channels))
     # Channels first, as convolutions are; ONNX Runtime has a layout of its own for that.
     y = graph.add("Transpose", padded, perm=[0, 3, 1, 2])
     y = graph.add("Conv", y, filters, bias, group=channels)
@@ -384,7 +358,7 @@ def exact_block(graph: Graph, x: str, weights: Weights) -> str:
     padded = graph.remember(x, kernel - 1, 1, kernel - 1, channels)
     y = graph.add("Mul", graph.windows(padded, kernel), graph.value(depthwise))
     y = graph.add("ReduceSum", y, graph.integers(3), keepdims=0)
-    y = graph.add("Add", y, graph.value(weights["bias"]))
+    y = graph.add("Add", y, graph.value(weights["bias"].reshape(channels)))
     steps = LARGEST / 256 / folded.normal
     y = graph.normal(y, np.full(channels, steps), np.full(channels, MIDDLE))
     # Signed ones are faster, where they add up as they should.

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import CodecConfig
-from pcodec.inference.excitation import Excitation
-from pcodec.inference.graph import (
-    LAST,
-    Array,
-    Graph,
-    Network,
-    Past,
-    blocks,
-    exact_block,
-    with_past,
+from pcodec.config import (
+    DILATIONS,
+    KERNELS,
+    PITCH_BLOCKS,
+    PITCH_WIDTH,
+    RESIDUAL_KERNELS,
+    SLOPE,
+    STRIDES,
+    CodecConfig,
 )
+from pcodec.inference.excitation import Excitation
+from pcodec.inference.graph import LAST, Graph, Network, blocks, exact_block
+from pcodec.inference.memory import Array, Past, with_past
 from pcodec.inference.spectra import Analysis, Consistency, Synthesis
 from pcodec.inference.weights import Weights, read_weights
 from pcodec.models import bitstream_id
-from pcodec.signal import BEYOND, FLOOR, MEAN, SPREAD, mel_inverse
+from pcodec.signal import FLOOR, MEAN, SPREAD, mel_inverse
 
 
 class Encoder:
@@ -37,18 +38,18 @@ class Encoder:
     def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
         self.config = config
         with read_weights(folder, "encoder", np.float64) as weights:
-            window, filters = weights["mel.window"], weights["mel.filters"]
+            window = weights["mel.window"].reshape(config.window)
+            filters = weights["mel.filters"].reshape(config.mel_bands, config.n_fft // 2 + 1)
             self.analysis = Analysis(window, config.n_fft, config.hop)
             self.latents = Network(self._graph(filters, weights / "encoder"), threads)
-        with read_weights(folder, "codebook", np.float64) as weights:
-            codebook = weights["quantizer.codebook"]
+        codebook = read_codebook(config, folder).astype(np.float64)
         self.bitstream_id = bitstream_id(config, window, filters, codebook)
         search = Graph(np.float64)
         latents = search.input("latents", "N", config.latent_dim)
         # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
         nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
         search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
-        self.search = Network(search, threads)
+        self.search = Network(search, 1)
 
     def _graph(self, filters: Array, weights: Weights) -> Graph:
         c, g = self.config, Graph(np.float64)
@@ -84,6 +85,15 @@ class Encoder:
         return np.concatenate(found).astype(np.uint16)
 
 
+def read_codebook(config: CodecConfig, folder: Path) -> Array:
+    """A model's codebook (entries, dim), float32; PcodecError if it has none of that shape."""
+    with read_weights(folder, "codebook") as weights:
+        codebook = weights["quantizer.codebook"]
+        if codebook.shape != (config.codebook_entries, config.latent_dim):
+            raise ValueError(f"a codebook of {codebook.shape}")
+    return codebook
+
+
 def flattened(latents: Array) -> Array:
     """(B, columns, rows, dim) -> (B, columns, rows * dim)"""
     batch, columns, rows, dim = latents.shape
@@ -95,10 +105,10 @@ class Decoder:
 
     def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
-        with read_weights(folder, "codebook") as weights:
-            self.codebook = weights["quantizer.codebook"]
+        self.codebook = read_codebook(config, folder)
         with read_weights(folder, "decoder") as weights:
-            self.skip = weights / "decoder" / "skip"
+            skip = weights / "decoder" / "skip"
+            self.skip = skip["weight"], skip["bias"]
             self.network = Network(self._graph(weights / "decoder"), threads)
 
     def _graph(self, weights: Weights) -> Graph:
@@ -137,8 +147,8 @@ class Decoder:
 
     def patches(self) -> Array:
         """Each codebook entry by itself, as the log-mel it means: (entries, bands, frames)."""
-        c, skip = self.config, self.skip
-        values = self.codebook @ skip["weight"].T + skip["bias"]
+        c, (weight, bias) = self.config, self.skip
+        values = self.codebook @ weight.T + bias
         patches = values.reshape(-1, c.patch_frames, c.patch_bands) * SPREAD + MEAN
         return patches.swapaxes(1, 2)
 
@@ -159,7 +169,7 @@ class Concealment:
     def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
         with read_weights(folder, "concealment") as weights:
             graph = self._graph(config, weights / "concealment")
-            self.network = Network(graph, threads)
+            self.network = Network(graph, 1)  # of some fifteen columns
 
     @staticmethod
     def _graph(config: CodecConfig, weights: Weights) -> Graph:
@@ -167,7 +177,8 @@ class Concealment:
         seen = g.frames("seen", 2 * size + 1)
         x = g.convolution(seen, weights / "embed", 4, 2 * size + 1)
         x = blocks(g, x, weights / "blocks", config.concealment_blocks)
-        g.output_frames(g.dense(g.norm(x, weights / "norm"), weights / "head"))
+        x = g.norm(x, weights / "norm", config.concealment_width)
+        g.output_frames(g.dense(x, weights / "head"))
         return g
 
     @staticmethod
@@ -203,11 +214,11 @@ class SpectralVocoder:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         with read_weights(folder, "spectral") as weights:
             own = weights / "spectral"
-            self.pitch = Network(self._pitch(own / "excitation"), threads)
+            self.pitch = Network(self._pitch(own / "excitation"), 1)
             self.spectrum = Network(self._spectrum(own), threads)
             self.synthesis = Synthesis(own["inverse_stft.window"], config.hop)
         self.excitation = Excitation(config)
-        self.consistency = Consistency(config, BEYOND)
+        self.consistency = Consistency(config)
 
     def _seen(self, g: Graph, weights: Weights) -> str:
         mel = g.affine(g.frames("seen", self.config.mel_bands), 1 / SPREAD, -MEAN / SPREAD)
@@ -215,17 +226,18 @@ class SpectralVocoder:
 
     def _pitch(self, weights: Weights) -> Graph:
         g = Graph()
-        x = blocks(g, self._seen(g, weights), weights / "blocks", 2)
-        g.output_frames(g.dense(g.norm(x, weights / "norm"), weights / "head"))
+        x = blocks(g, self._seen(g, weights), weights / "blocks", PITCH_BLOCKS)
+        x = g.norm(x, weights / "norm", PITCH_WIDTH)
+        g.output_frames(g.dense(x, weights / "head"))
         return g
 
     def _spectrum(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
         bins = c.vocoder_n_fft // 2 + 1
-        x = g.norm(self._seen(g, weights), weights / "norm")
+        x = g.norm(self._seen(g, weights), weights / "norm", c.vocoder_width)
         x = g.add("Add", x, g.dense(g.frames("features", 3), weights / "embed_pitch"))
         x = blocks(g, x, weights / "blocks", c.vocoder_blocks)
-        x = g.norm(x, weights / "final_norm")
+        x = g.norm(x, weights / "final_norm", c.vocoder_width)
         both = (weights / "head", weights / "source")
         weight, bias = (
             np.concatenate([layer[name] for layer in both]) for name in ("weight", "bias")
@@ -290,9 +302,6 @@ class HifiGan:
     """The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020)."""
 
     KERNEL = 7
-    STRIDES, KERNELS = (4, 4, 4, 2), (16, 16, 4, 4)
-    RESIDUAL_KERNELS, DILATIONS = (3, 7, 11), (1, 3, 5)
-    SLOPE = 0.1
 
     def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
@@ -309,36 +318,39 @@ class HifiGan:
         x = g.convolution(x, weights / "embed", self.KERNEL, channels)
         x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
         width = c.hifigan_width
-        for i, (stride, kernel) in enumerate(zip(self.STRIDES, self.KERNELS, strict=True)):
-            history = -(-kernel // stride) - 1
+        for i, (stride, kernel) in enumerate(zip(STRIDES, KERNELS, strict=True)):
+            history, half = -(-kernel // stride) - 1, width // 2
             x = g.remember(self._activation(g, x), history, width, history)
-            layer = weights / "upsamples" / str(i) / "conv"
-            width //= 2
-            x = g.add("ConvTranspose", x, *self._filters(g, layer), strides=[stride])
+            filters = self._filters(g, weights / "upsamples" / str(i), (width, half, kernel), half)
+            x = g.add("ConvTranspose", x, *filters, strides=[stride])
             x = g.slice(x, history * stride, -(kernel - stride) or LAST)
-            x = self._residual(g, x, width, weights / "residuals" / str(i))
+            x, width = self._residual(g, x, half, weights / "residuals" / str(i)), half
         x = g.remember(self._activation(g, x), 6, width, 6)
-        x = g.add("Tanh", g.add("Conv", x, *self._filters(g, weights / "final" / "conv")))
-        g.output(g.add("Squeeze", x, g.integers(1)))
+        x = g.add("Conv", x, *self._filters(g, weights / "final", (1, width, 7), 1))
+        g.output(g.add("Squeeze", g.add("Tanh", x), g.integers(1)))
         return g
 
     def _activation(self, g: Graph, x: str) -> str:
-        return g.add("LeakyRelu", x, alpha=self.SLOPE)
+        return g.add("LeakyRelu", x, alpha=SLOPE)
 
     @staticmethod
-    def _filters(g: Graph, weights: Weights) -> tuple[str, str]:
-        return g.value(weights["weight"]), g.value(weights["bias"])
+    def _filters(g: Graph, layer: Weights, shape: tuple[int, ...], biases: int) -> list[str]:
+        weights = layer / "conv"
+        return [
+            g.value(weights["weight"].reshape(shape)),
+            g.value(weights["bias"].reshape(biases)),
+        ]
 
     def _residual(self, g: Graph, x: str, width: int, weights: Weights) -> str:
         stacks = []
-        for i, kernel in enumerate(self.RESIDUAL_KERNELS):
+        for i, kernel in enumerate(RESIDUAL_KERNELS):
             y = x
-            for j, dilation in enumerate(self.DILATIONS):
+            for j, dilation in enumerate(DILATIONS):
                 history = (kernel - 1) * dilation
                 z = g.remember(self._activation(g, y), history, width, history)
-                layer = weights / "stacks" / str(i) / str(j) / "conv"
-                z = g.add("Conv", z, *self._filters(g, layer), dilations=[dilation])
-                y = g.add("Add", y, z)
+                layer = weights / "stacks" / str(i) / str(j)
+                filters = self._filters(g, layer, (width, width, kernel), width)
+                y = g.add("Add", y, g.add("Conv", z, *filters, dilations=[dilation]))
             stacks.append(y)
         return g.affine(g.add("Sum", *stacks), 1 / len(stacks))
 

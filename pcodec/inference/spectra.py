@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.inference.graph import Array, Past
-from pcodec.signal import FLOOR
-
-
-def hann(length: int) -> Array:
-    """A periodic Hann window, float64."""
-    window: Array = np.hanning(length + 1)[:-1]
-    return window
+from pcodec.inference.memory import Array, Past
+from pcodec.signal import BEYOND, FLOOR, hann
 
 
 def windows(x: Array, length: int, hop: int) -> Array:
@@ -58,7 +52,7 @@ class Analysis:
         if last:
             x = np.pad(x, ((0, 0), (0, self.overhang)))
         count = max(0, (x.shape[1] - len(self.window)) // self.hop + 1)
-        past[self] = x[:, count * self.hop :]
+        past[self] = x[:, count * self.hop :].copy()
         if not count:
             return np.zeros((len(x), 0, self.n_fft // 2 + 1))
         pieces = windows(
@@ -104,7 +98,7 @@ class Synthesis:
                 if ready:
                     past[self] = total
                 return np.zeros((batch, 0), np.float32)
-            past[self] = total[:, :, ready:]
+            past[self] = total[:, :, ready:].copy()
             total = total[:, :, :ready]
         sums, weights = total.reshape(batch, 2, -1).swapaxes(0, 1)
         samples = sums / np.maximum(weights, np.float32(1e-6))
@@ -116,11 +110,11 @@ class Synthesis:
 class Consistency:
     """`pcodec.nn.vocoder.Consistency`: phases that agree with each other, with no look-ahead."""
 
-    def __init__(self, config: CodecConfig, beyond: float) -> None:
+    def __init__(self, config: CodecConfig) -> None:
         self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames
         self.overlap = self.n_fft // self.hop - 1
         self.lead = config.vocoder_look_ahead % self.column
-        self.beyond = np.float32(1 + beyond)
+        self.beyond = np.float32(1 + BEYOND)
         # Which of the sums a frame of a column sees.
         self.places = np.arange(self.column)[:, None] + np.arange(
             self.overlap, 2 * self.overlap + 1
@@ -160,7 +154,7 @@ class Consistency:
         lead = before.shape[1] - self.overlap
         pieces = np.concatenate([before, pieces], 1)
         if not last:
-            past[self] = pieces[:, -self.overlap :]
+            past[self] = pieces[:, -self.overlap :].copy()
         if rest := -(lead + frames) % self.column:
             pieces = np.pad(pieces, ((0, 0), (0, rest), (0, 0)))
         again: Array = np.fft.rfft(self.seen(pieces) * self.scale)

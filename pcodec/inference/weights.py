@@ -31,7 +31,10 @@ class Weights:
     def __getitem__(self, name: str) -> NDArray[Any]:
         name = self._prefix + name
         self._used.add(name)
-        return self._tensors[name].astype(self._dtype)
+        array = self._tensors[name].astype(self._dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has numbers that are none")
+        return array
 
     @property
     def unused(self) -> list[str]:
@@ -52,6 +55,6 @@ def read_weights(folder: Path, part: str, dtype: Any = np.float32) -> Iterator[W
         if weights.unused:
             raise ValueError(f"unknown tensors {weights.unused}")
     except KeyError as error:
-        raise PcodecError(f"{path}: not the weights of this model (no {error})") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise PcodecError(f"{path}: not the weights of this model ({error})") from error
+        raise PcodecError.of_file(path, f"not the weights of this model (no {error})") from error
+    except (SafetensorError, OSError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+        raise PcodecError.of_file(path, f"not the weights of this model ({error})") from error

@@ -17,9 +17,6 @@ class Concealment(nn.Module):
     one, where that is known: the decoder waits for it anyway.
     """
 
-    HISTORY = 15
-    """columns up to the one that is predicted, on which it depends"""
-
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width, blocks = config.concealment_width, config.concealment_blocks

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.config import CodecConfig
+from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
 from pcodec.nn.layers import CausalConv, ConvNeXtBlock
 from pcodec.signal import (
     BINS,
@@ -63,11 +63,13 @@ class Excitation(nn.Module):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        width = 128
+        width = PITCH_WIDTH
         self.sample_rate, self.hop = config.sample_rate, config.hop
         self.n_fft, self.column = config.vocoder_n_fft, config.patch_frames
         self.embed = CausalConv(config.mel_bands, width, 7, config.vocoder_look_ahead)
-        self.blocks = nn.ModuleList(ConvNeXtBlock(width, 3 * width, 7, 0.5) for _ in range(2))
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, 3 * width, 7, 0.5) for _ in range(PITCH_BLOCKS)
+        )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1 + BINS)
         noise = torch.from_numpy(noise_phases(self.n_fft, self.hop))

@@ -10,14 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.config import CodecConfig
+from pcodec.config import DILATIONS, KERNELS, RESIDUAL_KERNELS, SLOPE, STRIDES, CodecConfig
 from pcodec.nn.layers import CausalConv
 from pcodec.signal import MEAN, SPREAD, mel_inverse
-
-STRIDES, KERNELS = (4, 4, 4, 2), (16, 16, 4, 4)
-"""Of the transposed convolutions (arXiv 2509.02244)."""
-RESIDUAL_KERNELS, DILATIONS = (3, 7, 11), (1, 3, 5)
-SLOPE = 0.1
 
 
 class CausalConv1d(nn.Module):

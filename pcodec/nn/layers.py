@@ -43,7 +43,7 @@ class ConvNeXtBlock(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden)
-        self.activation: nn.Module = nn.GELU(approximate="tanh")
+        self.activation = nn.GELU(approximate="tanh")
         self.contract = nn.Linear(hidden, channels)
         self.scale = nn.Parameter(torch.full((channels,), scale))
 

@@ -48,7 +48,7 @@ class PatchEncoder(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-    """Quantised patch latents to log-mel frames; looks `look_ahead` columns ahead."""
+    """Quantised patch latents to log-mel frames; looks `decoder_look_ahead` columns ahead."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()

@@ -38,14 +38,11 @@ class Quantizer(nn.Module):
         self.register_buffer("counts", torch.zeros(entries))
         self.register_buffer("sums", torch.zeros(entries, dim))
 
-    def nearness(self, latents: Tensor) -> Tensor:
-        """Latents (..., dim) -> (..., entries): most at the nearest entry."""
-        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
-        return F.linear(latents, self.codebook, -0.5 * self.codebook.square().sum(1))
-
     def nearest(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> indices (...) of the nearest entries."""
-        return self.nearness(latents).argmax(-1)
+        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
+        nearness = F.linear(latents, self.codebook, -0.5 * self.codebook.square().sum(1))
+        return nearness.argmax(-1)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices (...) -> entries (..., dim)."""
