@@ -55,7 +55,7 @@ class Synthesizer:
         self.decoder = Decoder(*what)
         self.vocoder = self.VOCODERS[vocoder](*what)
         there = (model.folder / "concealment.safetensors").exists()
-        self.concealment = Concealment(*what) if there else None
+        self.concealment = Concealment(model.config, model.folder) if there else None
 
 
 class Codec:

@@ -336,7 +336,7 @@ print(one, peak(5))
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     short, long = map(float, result.stdout.split())
-    assert long < 800 and long < short + 60
+    assert long < 400 and long < short + 60
 
 
 def test_many_streams_together_give_what_each_gives_alone(codec, speech):

@@ -35,7 +35,7 @@ class Encoder:
     SEARCHED = 16
     """columns at a time: the nearness of their latents to all entries stays in the cache"""
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
         self.config = config
         with read_weights(folder, "encoder", np.float64) as weights:
             window = weights["mel.window"].reshape(config.window)
@@ -103,7 +103,7 @@ def flattened(latents: Array) -> Array:
 class Decoder:
     """Indices to log-mel."""
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
         self.codebook = read_codebook(config, folder)
         with read_weights(folder, "decoder") as weights:
@@ -166,7 +166,7 @@ class Concealment:
     HISTORY = 15
     """columns up to the one that is predicted, on which it depends"""
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
+    def __init__(self, config: CodecConfig, folder: Path) -> None:
         with read_weights(folder, "concealment") as weights:
             graph = self._graph(config, weights / "concealment")
             self.network = Network(graph, 1)  # of some fifteen columns
@@ -210,7 +210,7 @@ class SpectralVocoder:
 
     KERNEL = 7
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         with read_weights(folder, "spectral") as weights:
             own = weights / "spectral"
@@ -303,7 +303,7 @@ class HifiGan:
 
     KERNEL = 7
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 0) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         with read_weights(folder, "hifigan") as weights:
             self.network = Network(self._graph(weights / "hifigan"), threads)
