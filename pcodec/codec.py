@@ -20,6 +20,7 @@ from pcodec.audio import Resampler, Samples, clean, resampled_length
 from pcodec.bitpack import Indices, check_indices, unpack
 from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
 from pcodec.errors import AudioError, FormatError, PcodecError
+from pcodec.inference.graph import Processor
 from pcodec.inference.memory import Array, Past
 from pcodec.inference.networks import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
 from pcodec.models import Model
@@ -47,15 +48,15 @@ class Synthesizer:
         "hifigan": HifiGan,
     }
 
-    def __init__(self, model: Model, vocoder: str, threads: int) -> None:
+    def __init__(self, model: Model, vocoder: str, processor: Processor) -> None:
         """PcodecError if the model lacks the vocoder."""
         if vocoder not in model.vocoders:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
-        what = model.config, model.folder, threads
+        what = model.config, model.folder, processor
         self.decoder = Decoder(*what)
         self.vocoder = self.VOCODERS[vocoder](*what)
         there = (model.folder / "concealment.safetensors").exists()
-        self.concealment = Concealment(model.config, model.folder) if there else None
+        self.concealment = Concealment(*what) if there else None
 
 
 class Codec:
@@ -64,10 +65,19 @@ class Codec:
     Safe to use from many threads; a stream object belongs to one thread at a time.
     """
 
-    def __init__(self, model: Model, vocoder: str = "spectral", threads: int | None = None) -> None:
-        """threads: that a network computes with; None for one a core, up to `MOST_THREADS`."""
+    def __init__(
+        self,
+        model: Model,
+        vocoder: str = "spectral",
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """device: "cpu", "cuda" or "auto"; PcodecError if it is not there.
+
+        threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
+        """
         self.model, self.config, self.vocoder = model, model.config, vocoder
-        self.threads = threads or min(MOST_THREADS, _cores())
+        self.processor = Processor.of(threads or min(MOST_THREADS, _cores()), device)
         self._loading = threading.Lock()
 
     @property
@@ -84,7 +94,7 @@ class Codec:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        encoder = Encoder(self.config, self.model.folder, self.threads)
+        encoder = Encoder(self.config, self.model.folder, self.processor)
         if encoder.bitstream_id != self.model.bitstream_id:
             text = "the weights are not those of config.json"
             raise PcodecError.of_file(self.model.folder, text)
@@ -92,7 +102,7 @@ class Codec:
 
     @cached_property
     def _decoder(self) -> Synthesizer:
-        return Synthesizer(self.model, self.vocoder, self.threads)
+        return Synthesizer(self.model, self.vocoder, self.processor)
 
     def stream_encoder(self) -> StreamEncoder:
         """An encoder of one stream: samples in, columns out."""
@@ -444,6 +454,7 @@ class Decoding:
         start: float = 0.0,
         end: float | None = None,
         on_error: str = "conceal",
+        device: str = "cpu",
         threads: int | None = None,
         codec: Codec | None = None,
     ) -> None:
@@ -464,7 +475,7 @@ class Decoding:
             self._first += self.parser.feed(data) if data else self.parser.close()
         self.header: Header = self.parser.header
         if codec is None or not codec.model.fits(self.header):
-            codec = Codec(models.for_header(self.header, model), vocoder, threads)
+            codec = Codec(models.for_header(self.header, model), vocoder, device, threads)
         self.codec = codec
         self.rate = rate or self.header.source_rate
         self._start = round(start * self.rate)
@@ -583,12 +594,18 @@ def _read_some(stream: BinaryIO) -> bytes:
     return data
 
 
-def load(name: str | None = None, vocoder: str = "spectral", threads: int | None = None) -> Codec:
+def load(
+    name: str | None = None,
+    vocoder: str = "spectral",
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Codec:
     """A codec by the name of its model (or the path of its folder); the shipped one if None.
 
+    device: "cpu", "cuda" (with onnxruntime-gpu) or "auto"; PcodecError if it is not there.
     threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
     """
-    return Codec(models.find(name), vocoder, threads)
+    return Codec(models.find(name), vocoder, device, threads)
 
 
 def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:

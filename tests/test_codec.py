@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from conftest import of_no_model, snr
@@ -299,6 +300,15 @@ def test_a_stream_of_an_unknown_model_is_refused_by_name(coded):
         with pytest.raises(pcodec.ModelMismatchError, match=f"{'00' * 16}.*speech16k"):
             pcodec.decode(of_no_model(coded), model)
     assert len(pcodec.decode(coded, "speech16k")[0]) == len(pcodec.decode(coded)[0])
+
+
+def test_a_device_that_is_not_here_is_one_error():
+    with pytest.raises(pcodec.PcodecError, match="device 'nowhere'"):
+        pcodec.load(device="nowhere")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        assert pcodec.load(device="auto").processor.device == "cpu"
+        with pytest.raises(pcodec.PcodecError, match="no CUDA device"):
+            pcodec.load(device="cuda")
 
 
 def test_a_model_without_a_vocoder_encodes(codec, tmp_path, speech, tokens):

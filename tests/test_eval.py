@@ -18,6 +18,7 @@ from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.eval import codecs, metrics, pictures
 from pcodec.eval.evaluate import align, delay, interval, score
+from pcodec.inference.graph import Processor
 from pcodec.inference.networks import Decoder
 from pcodec.nn.weights import Networks
 
@@ -184,7 +185,7 @@ def test_lost_columns_stay_white_in_the_picture(pcodec_command, coded, tmp_path)
 
 def test_the_codebook_is_drawn_entry_by_entry():
     model = models.find()
-    shown = Decoder(model.config, model.folder).patches()
+    shown = Decoder(model.config, model.folder, Processor()).patches()
     assert shown.shape == (1024, 4, 4)
     # As the linear path of the decoder places it: a patch's first frame is its first column.
     parts = ("codebook", "decoder")

@@ -35,6 +35,9 @@ CONFIG = CodecConfig(
 )
 
 
+ONE = graph.Processor()
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Networks with random weights, as they are on disk, and their folder."""
@@ -66,7 +69,7 @@ def close(result, wanted, share):
 
 def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
     made, folder = trained
-    encoder, x = networks.Encoder(CONFIG, folder), 0.1 * noise(2, 10240)
+    encoder, x = networks.Encoder(CONFIG, folder, ONE), 0.1 * noise(2, 10240)
     made = made.double()
     wanted = made.encoder(made.mel(torch.from_numpy(x).double()))
     magnitudes = encoder.magnitudes(x, {}, last=True)
@@ -80,7 +83,7 @@ def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
 
 def test_the_decoder_is_that_in_torch_within_two_percent(trained):
     made, folder = trained
-    decoder = networks.Decoder(CONFIG, folder)
+    decoder = networks.Decoder(CONFIG, folder, ONE)
     indices = np.random.default_rng(0).integers(0, 1024, (2, 30, 24))
     latents = decoder.lookup(indices)
     assert np.array_equal(latents, made.quantizer.lookup(torch.from_numpy(indices)))
@@ -91,14 +94,17 @@ def test_the_decoder_is_that_in_torch_within_two_percent(trained):
 def test_concealment_is_that_in_torch_within_two_percent(trained):
     made, folder = trained
     latents, lost = noise(2, 40, 24, 12), np.random.default_rng(0).random((2, 40)) < 0.3
-    result = networks.Concealment(CONFIG, folder)(latents, lost)
+    result = networks.Concealment(CONFIG, folder, ONE)(latents, lost)
     close(result, made.concealment(torch.from_numpy(latents), torch.from_numpy(lost)), 0.02)
     assert np.array_equal(result[~lost], latents[~lost])
 
 
 def test_the_spectrum_is_that_in_torch_within_four_percent(trained):
     made, folder = trained
-    vocoder, normal = networks.SpectralVocoder(CONFIG, folder), (MELS - signal.MEAN) / signal.SPREAD
+    vocoder, normal = (
+        networks.SpectralVocoder(CONFIG, folder, ONE),
+        (MELS - signal.MEAN) / signal.SPREAD,
+    )
     seen = np.pad(MELS, ((0, 0), (5, 1), (0, 0)), constant_values=signal.MEAN)
     (logits,) = vocoder.pitch(seen=seen)
     close(logits, made.spectral.excitation.logits(torch.from_numpy(normal)), 0.04)
@@ -152,7 +158,7 @@ def test_phases_and_samples_are_those_in_torch(trained):
 
 def test_hifigan_is_that_in_torch(trained):
     made, folder = trained
-    result = networks.HifiGan(CONFIG, folder)(MELS, {}, last=True)
+    result = networks.HifiGan(CONFIG, folder, ONE)(MELS, {}, last=True)
     close(result, made.hifigan(torch.from_numpy(MELS)), 1e-4)
 
 
@@ -176,13 +182,13 @@ def in_chunks(module, x, cuts):
 def streaming(trained):
     """What streams, each with its input and the frames in a step of it."""
     _, folder = trained
-    spectral = networks.SpectralVocoder(CONFIG, folder)
+    spectral = networks.SpectralVocoder(CONFIG, folder, ONE)
     analysis = spectra.Analysis(signal.hann(512), 1024, 128)
     return {
         "analysis": (analysis, noise(2, 5120).astype(np.float64), 128),
-        "decoder": (networks.Decoder(CONFIG, folder), noise(2, 40, 24, 12), 1),
+        "decoder": (networks.Decoder(CONFIG, folder, ONE), noise(2, 40, 24, 12), 1),
         "spectral": (spectral, MELS, 4),
-        "hifigan": (networks.HifiGan(CONFIG, folder), MELS[:, :40], 1),
+        "hifigan": (networks.HifiGan(CONFIG, folder, ONE), MELS[:, :40], 1),
     }
 
 
@@ -198,7 +204,7 @@ def test_a_network_gives_in_any_chunks_what_it_gives_at_once(streaming, name, cu
 def runs(block, dtype, weights, channels):
     g = graph.Graph(dtype)
     g.output_frames(block(g, g.frames("x", channels), weights))
-    return graph.Network(g, 1)
+    return graph.Network(g, ONE)
 
 
 def weights_of(module, dtype=np.float32):
@@ -246,7 +252,7 @@ def test_exact_products_give_the_same_bits_by_bytes_with_a_sign_and_without():
         g = graph.Graph(np.float64)
         x = g.input("x", 1, 1, "N", 64)
         g.output(graph.exact_product(g, x, weight, bias, 2.0, unsigned))
-        results.append(graph.Network(g, 1)(x=numbers / 256 + graph.MIDDLE)[0])
+        results.append(graph.Network(g, ONE)(x=numbers / 256 + graph.MIDDLE)[0])
     assert all(np.array_equal(results[0], result) for result in results)
     numbers = numbers.clip(-graph.LARGEST, graph.LARGEST)
     close(results[0], numbers * (2 / graph.LARGEST) @ weight.T + bias, 1e-3)
@@ -257,7 +263,7 @@ def test_the_largest_bytes_and_weights_do_not_leave_their_sums():
     x = g.input("x", "N", 320, dtype=np.uint8)
     weight = np.full((16, 320), 0.5, np.float32)
     g.output(graph.byte_product(g, x, weight, np.zeros(16), graph.Bytes.of(0.0, 1.0)))
-    (sums,) = graph.Network(g, 1)(x=np.full((4, 320), 255, np.uint8))
+    (sums,) = graph.Network(g, ONE)(x=np.full((4, 320), 255, np.uint8))
     np.testing.assert_allclose(sums, np.full((4, 16), 160.0), rtol=1e-6)
 
 
@@ -265,14 +271,14 @@ def test_weights_of_another_model_are_one_error_that_names_their_file(trained, t
     _, folder = trained
     wider = dataclasses.replace(CONFIG, vocoder_blocks=3)
     with pytest.raises(PcodecError, match=r"spectral\.safetensors.*no 'spectral\.blocks\.2"):
-        networks.SpectralVocoder(wider, folder)
+        networks.SpectralVocoder(wider, folder, ONE)
     fewer = dataclasses.replace(CONFIG, vocoder_blocks=1)
     with pytest.raises(PcodecError, match=r"spectral\.safetensors.*unknown.*blocks\.1"):
-        networks.SpectralVocoder(fewer, folder)
+        networks.SpectralVocoder(fewer, folder, ONE)
     (tmp_path / "decoder.safetensors").write_bytes(b"no weights")
     (tmp_path / "codebook.safetensors").write_bytes((folder / "codebook.safetensors").read_bytes())
     with pytest.raises(PcodecError, match=r"decoder\.safetensors: not the weights"):
-        networks.Decoder(CONFIG, tmp_path)
+        networks.Decoder(CONFIG, tmp_path, ONE)
 
 
 MAKERS = {
@@ -302,4 +308,4 @@ def test_a_damaged_tensor_is_one_error_that_names_its_file(trained, tmp_path, pa
             worse.flat[0] = np.nan
         save_file({**whole, name: worse}, tmp_path / f"{part}.safetensors")
         with pytest.raises(PcodecError, match=rf"{part}\.safetensors: not the weights"):
-            MAKERS[part](CONFIG, tmp_path)
+            MAKERS[part](CONFIG, tmp_path, ONE)

@@ -71,7 +71,14 @@ output_options = options(
 )
 run_options = options(
     click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`)."),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help="Where the networks run; cuda needs onnxruntime-gpu.",
+    ),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads (default: one a core)."),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
 )

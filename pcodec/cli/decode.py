@@ -92,6 +92,7 @@ def decode(
     raw: bool,
     raw_format: str | None,
     model: str | None,
+    device: str,
     threads: int | None,
     quiet: bool,
     verbose: bool,
@@ -131,7 +132,7 @@ def decode(
 
             with loading:  # one codec for all files
                 decoding = Decoding(
-                    stream, chosen, vocoder, rate, start, end, on_error, threads_, codec
+                    stream, chosen, vocoder, rate, start, end, on_error, device, threads_, codec
                 )
                 codec = decoding.codec
             header = decoding.header

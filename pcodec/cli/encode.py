@@ -39,6 +39,7 @@ def encode(
     live: bool,
     block: int | None,
     model: str | None,
+    device: str,
     threads: int | None,
     quiet: bool,
     verbose: bool,
@@ -59,7 +60,7 @@ def encode(
     from pcodec import audio
     from pcodec.codec import Codec, encode_stream
 
-    codec = Codec(chosen, threads=1 if jobs.workers else threads)
+    codec = Codec(chosen, device=device, threads=1 if jobs.workers else threads)
 
     def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
         started = time.perf_counter()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pcodec import models
 from pcodec.container import Header
 from pcodec.eval.metrics import entropy_bits
+from pcodec.inference.graph import Processor
 from pcodec.inference.networks import Decoder
 
 MOST_COLUMNS = 1875
@@ -40,7 +41,7 @@ def draw_stream(
     """
     from matplotlib.colors import PowerNorm
 
-    decoder = Decoder(model.config, model.folder)
+    decoder = Decoder(model.config, model.folder, Processor())
     indices = indices[:MOST_COLUMNS]
     seconds = len(indices) * header.column_samples / header.sample_rate
     mel = decoder(decoder.lookup(indices.clip(0))[None], {}, last=True)[0]
@@ -74,7 +75,7 @@ def draw_codebook(model: models.Model, out: BinaryIO) -> None:
 
     Within a row from falling to rising in time.
     """
-    pictures = Decoder(model.config, model.folder).patches()
+    pictures = Decoder(model.config, model.folder, Processor()).patches()
     side = round(len(pictures) ** 0.5)
     order = pictures.mean((1, 2)).argsort().reshape(side, -1)
     rise = pictures[..., -1].mean(1) - pictures[..., 0].mean(1)

@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from pcodec.errors import PcodecError
 from pcodec.inference.memory import Array, Past
 from pcodec.inference.weights import Weights
 
@@ -25,6 +26,26 @@ OPSETS = {"": 17, "com.microsoft": 1}
 IR_VERSION = 8
 LAST = np.iinfo(np.int64).max
 """as the end of a slice: to the end"""
+
+
+class Processor(NamedTuple):
+    """What networks run on."""
+
+    threads: int = 1
+    device: str = "cpu"
+    """"cpu" or "cuda"""
+
+    @classmethod
+    def of(cls, threads: int, device: str) -> Processor:
+        """device: "auto" takes a GPU if there is one; PcodecError if there is none."""
+        cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if device == "auto":
+            device = "cuda" if cuda else "cpu"
+        if device == "cuda" and not cuda:
+            raise PcodecError("no CUDA device is available to ONNX Runtime (onnxruntime-gpu)")
+        if device not in ("cpu", "cuda"):
+            raise PcodecError(f"device {device!r}: auto, cpu or cuda")
+        return cls(threads, device)
 
 
 class Memory(NamedTuple):
@@ -38,14 +59,14 @@ class Memory(NamedTuple):
 class Network:
     """A graph that runs, with its memories. Safe to use from many threads."""
 
-    def __init__(self, graph: Graph, threads: int) -> None:
+    def __init__(self, graph: Graph, processor: Processor) -> None:
         # Outputs first: what a memory becomes comes after them.
         self.outputs = graph.outputs
         self.memories = graph.memories
         self.names = [*self.outputs, *(memory.after for memory in self.memories)]
         self.keys = [(self, memory.before) for memory in self.memories]
         self.dtype = graph.dtype
-        self.session = _session(graph, threads)
+        self.session = _session(graph, processor)
 
     def __call__(self, past: Past | None = None, **inputs: Array) -> list[Array]:
         """Runs once, from what is remembered; without ``past``, from nothing."""
@@ -188,17 +209,16 @@ class Graph:
         return serialised
 
 
-def _session(graph: Graph, threads: int) -> Any:
+def _session(graph: Graph, processor: Processor) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = processor.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # its errors are raised, too
     # Threads that wait shall not burn the core that another stream could use.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = ["CUDAExecutionProvider"] * (processor.device == "cuda") + ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(
-            graph.model(), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(graph.model(), options, providers=providers)
     except Exception as error:  # ONNX Runtime's have nothing else in common
         raise ValueError(str(error)) from error
 
@@ -219,7 +239,7 @@ def adds_up_in_sixteen_bits() -> bool:
     numbers = graph.input("x", "B", 64, dtype=np.uint8)
     weights = graph.value(np.full((64, 16), 127), np.int8)
     graph.output(graph.add("MatMulInteger", numbers, weights))
-    (sums,) = Network(graph, 1)(x=np.full((4, 64), 255, np.uint8))
+    (sums,) = Network(graph, Processor())(x=np.full((4, 64), 255, np.uint8))
     return bool((sums != 64 * 127 * 255).any())
 
 

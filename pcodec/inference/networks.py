@@ -17,7 +17,7 @@ from pcodec.config import (
     CodecConfig,
 )
 from pcodec.inference.excitation import Excitation
-from pcodec.inference.graph import LAST, Graph, Network, blocks, exact_block
+from pcodec.inference.graph import LAST, Graph, Network, Processor, blocks, exact_block
 from pcodec.inference.memory import Array, Past, with_past
 from pcodec.inference.spectra import Analysis, Consistency, Synthesis
 from pcodec.inference.weights import Weights, read_weights
@@ -35,13 +35,13 @@ class Encoder:
     SEARCHED = 16
     """columns at a time: the nearness of their latents to all entries stays in the cache"""
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config = config
         with read_weights(folder, "encoder", np.float64) as weights:
             window = weights["mel.window"].reshape(config.window)
             filters = weights["mel.filters"].reshape(config.mel_bands, config.n_fft // 2 + 1)
             self.analysis = Analysis(window, config.n_fft, config.hop)
-            self.latents = Network(self._graph(filters, weights / "encoder"), threads)
+            self.latents = Network(self._graph(filters, weights / "encoder"), processor)
         codebook = read_codebook(config, folder).astype(np.float64)
         self.bitstream_id = bitstream_id(config, window, filters, codebook)
         search = Graph(np.float64)
@@ -49,7 +49,7 @@ class Encoder:
         # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
         nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
         search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
-        self.search = Network(search, 1)
+        self.search = Network(search, processor._replace(threads=1))
 
     def _graph(self, filters: Array, weights: Weights) -> Graph:
         c, g = self.config, Graph(np.float64)
@@ -103,13 +103,13 @@ def flattened(latents: Array) -> Array:
 class Decoder:
     """Indices to log-mel."""
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
         self.codebook = read_codebook(config, folder)
         with read_weights(folder, "decoder") as weights:
             skip = weights / "decoder" / "skip"
             self.skip = skip["weight"], skip["bias"]
-            self.network = Network(self._graph(weights / "decoder"), threads)
+            self.network = Network(self._graph(weights / "decoder"), processor)
 
     def _graph(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
@@ -166,10 +166,11 @@ class Concealment:
     HISTORY = 15
     """columns up to the one that is predicted, on which it depends"""
 
-    def __init__(self, config: CodecConfig, folder: Path) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         with read_weights(folder, "concealment") as weights:
             graph = self._graph(config, weights / "concealment")
-            self.network = Network(graph, 1)  # of some fifteen columns
+            # Of some fifteen columns.
+            self.network = Network(graph, processor._replace(threads=1))
 
     @staticmethod
     def _graph(config: CodecConfig, weights: Weights) -> Graph:
@@ -210,12 +211,12 @@ class SpectralVocoder:
 
     KERNEL = 7
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         with read_weights(folder, "spectral") as weights:
             own = weights / "spectral"
-            self.pitch = Network(self._pitch(own / "excitation"), 1)
-            self.spectrum = Network(self._spectrum(own), threads)
+            self.pitch = Network(self._pitch(own / "excitation"), processor._replace(threads=1))
+            self.spectrum = Network(self._spectrum(own), processor)
             self.synthesis = Synthesis(own["inverse_stft.window"], config.hop)
         self.excitation = Excitation(config)
         self.consistency = Consistency(config)
@@ -303,10 +304,10 @@ class HifiGan:
 
     KERNEL = 7
 
-    def __init__(self, config: CodecConfig, folder: Path, threads: int = 1) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         with read_weights(folder, "hifigan") as weights:
-            self.network = Network(self._graph(weights / "hifigan"), threads)
+            self.network = Network(self._graph(weights / "hifigan"), processor)
 
     def _graph(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
