@@ -41,6 +41,11 @@ def hann(length: int) -> NDArray[np.float64]:
     return np.hanning(length + 1)[:-1]
 
 
+def pieces_of(x: NDArray[Any], length: int, hop: int) -> NDArray[Any]:
+    """(..., n) -> (..., frames, length): a view of the whole pieces, one every hop."""
+    return np.lib.stride_tricks.sliding_window_view(x, length, -1)[..., ::hop, :]
+
+
 def mel_filters(bands: int, n_fft: int, sample_rate: int) -> NDArray[np.float32]:
     """Slaney mel filters of unit area, (bands, n_fft // 2 + 1), 0 Hz to Nyquist.
 
@@ -77,7 +82,6 @@ def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:
     length = (NOISE_FRAMES - 1) * hop + n_fft
     # The old generator: its numbers never change.
     white = np.random.RandomState(1).standard_normal(length)
-    pieces = np.lib.stride_tricks.sliding_window_view(white, n_fft)[::hop]
-    noise = np.fft.rfft(pieces * hann(n_fft))
+    noise = np.fft.rfft(pieces_of(white, n_fft, hop) * hann(n_fft))
     noise /= np.abs(noise) + 1e-9
     return np.stack([noise.real, noise.imag]).astype(np.float32)

@@ -18,6 +18,22 @@ import pytest
 import soundfile
 
 import pcodec
+from pcodec.config import CodecConfig
+
+SMALL = CodecConfig(
+    encoder_width=32,
+    encoder_blocks=2,
+    decoder_width=32,
+    decoder_blocks=2,
+    decoder_fine_width=16,
+    decoder_fine_blocks=2,
+    vocoder_width=32,
+    vocoder_blocks=2,
+    hifigan_width=32,
+    concealment_width=32,
+    concealment_blocks=2,
+)
+"""Networks that take no time."""
 
 SPEECH = Path(__file__).parent / "speech.flac"
 

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL as CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from pcodec import signal
-from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.inference import graph, networks, spectra
 from pcodec.inference.excitation import Excitation
@@ -19,21 +19,6 @@ from pcodec.nn.layers import ConvNeXtBlock
 from pcodec.nn.mel import InverseSTFT
 from pcodec.nn.vocoder import Spectrum
 from pcodec.nn.weights import Networks
-
-CONFIG = CodecConfig(
-    encoder_width=32,
-    encoder_blocks=2,
-    decoder_width=32,
-    decoder_blocks=2,
-    decoder_fine_width=16,
-    decoder_fine_blocks=2,
-    vocoder_width=32,
-    vocoder_blocks=2,
-    hifigan_width=32,
-    concealment_width=32,
-    concealment_blocks=2,
-)
-
 
 ONE = graph.Processor()
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL as CONFIG
 
-from pcodec.config import CodecConfig
 from pcodec.nn.concealment import Concealment
 from pcodec.nn.excitation import Excitation, Pitch
 from pcodec.nn.hifigan import HifiGan
@@ -12,18 +12,6 @@ from pcodec.nn.quantizer import Quantizer
 from pcodec.nn.vocoder import SpectralVocoder
 from pcodec.signal import BINS, mel_filters
 from pcodec.train.pitch import track_pitch
-
-CONFIG = CodecConfig(
-    encoder_width=32,
-    encoder_blocks=2,
-    decoder_width=32,
-    decoder_blocks=2,
-    decoder_fine_width=16,
-    decoder_fine_blocks=2,
-    vocoder_width=32,
-    vocoder_blocks=2,
-    hifigan_width=32,
-)
 
 
 def vocoders():

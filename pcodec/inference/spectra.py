@@ -6,17 +6,12 @@ import numpy as np
 
 from pcodec.config import CodecConfig
 from pcodec.inference.memory import Array, Past
-from pcodec.signal import BEYOND, FLOOR, hann
+from pcodec.signal import BEYOND, FLOOR, hann, pieces_of
 
 
-def windows(x: Array, length: int, hop: int) -> Array:
-    """(B, n) -> (B, frames, length), a view of overlapping pieces."""
-    return np.lib.stride_tricks.sliding_window_view(x, length, -1)[:, ::hop]
-
-
-def unit(real: Array, imaginary: Array, floor: float = 1e-14) -> tuple[Array, Array]:
-    """Phasors brought to length 1, but where their squared length is near `floor`."""
-    factor = 1 / np.sqrt(real * real + imaginary * imaginary + np.float32(floor))
+def unit(real: Array, imaginary: Array) -> tuple[Array, Array]:
+    """Phasors brought to length 1, but where their squared length is near 1e-14."""
+    factor = 1 / np.sqrt(real * real + imaginary * imaginary + np.float32(1e-14))
     return real * factor, imaginary * factor
 
 
@@ -55,9 +50,7 @@ class Analysis:
         past[self] = x[:, count * self.hop :].copy()
         if not count:
             return np.zeros((len(x), 0, self.n_fft // 2 + 1))
-        pieces = windows(
-            x[:, : (count - 1) * self.hop + len(self.window)], len(self.window), self.hop
-        )
+        pieces = pieces_of(x, len(self.window), self.hop)
         magnitudes: Array = np.abs(np.fft.rfft(pieces * self.window, self.n_fft))
         return magnitudes
 
