@@ -546,13 +546,12 @@ class HifiGanVocoder(Waveform):
         with self.autocast():
             output = n.hifigan(decoded).float()
         target = self.crop(samples)
-        waveform = self.waveform_loss(output, target)
-        return {
-            "total": 15 * waveform,
-            "waveform": waveform,
-            "_output": output,
-            "_target": target,
-        }
+        losses = {"waveform": self.waveform_loss(output, target)}
+        total = 15 * losses["waveform"]
+        if weight := self.settings.options.get("disturbance", 0.0):
+            losses["disturbance"] = self.disturbance(output, target)
+            total = total + weight * losses["disturbance"]
+        return {**losses, "total": total, "_output": output, "_target": target}
 
 
 class ConcealmentModel(Stage):
