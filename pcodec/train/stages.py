@@ -401,9 +401,6 @@ class Waveform(Stage):
         output = n.spectral.synthesize(self.consistency(spectrum))
         losses = {"pitch": tracking}
         total, share = 0.2 * tracking, led / len(mel)
-        if weight := self.settings.options.get("disturbance", 0.0):
-            losses["disturbance"] = self.disturbance(output, target)
-            total = total + weight * losses["disturbance"]
         if led:
             losses["waveform"] = self.waveform_loss(output[:led], target[:led])
             losses["phase"] = phase_loss(Spectrum(*(x[:led] for x in spectrum)), wanted[:led])
@@ -411,12 +408,14 @@ class Waveform(Stage):
         if led < len(mel):
             losses["free_waveform"] = self.free_waveform_loss(output[led:], target[led:])
             total = total + 15 * (1 - share) * losses["free_waveform"]
-        return {
-            **losses,
-            "total": total,
-            "_output": output,
-            "_target": target,
-        }
+        return self.heard({**losses, "total": total, "_output": output, "_target": target})
+
+    def heard(self, losses: Losses) -> Losses:
+        """The losses with that of loudness, if it has a weight."""
+        if weight := self.settings.options.get("disturbance", 0.0):
+            losses["disturbance"] = self.disturbance(losses["_output"], losses["_target"])
+            losses["total"] = losses["total"] + weight * losses["disturbance"]
+        return losses
 
     def complete(self, losses: Losses) -> Logs:
         if self.game is None:
@@ -546,12 +545,9 @@ class HifiGanVocoder(Waveform):
         with self.autocast():
             output = n.hifigan(decoded).float()
         target = self.crop(samples)
-        losses = {"waveform": self.waveform_loss(output, target)}
-        total = 15 * losses["waveform"]
-        if weight := self.settings.options.get("disturbance", 0.0):
-            losses["disturbance"] = self.disturbance(output, target)
-            total = total + weight * losses["disturbance"]
-        return {**losses, "total": total, "_output": output, "_target": target}
+        waveform = self.waveform_loss(output, target)
+        losses = {"total": 15 * waveform, "waveform": waveform}
+        return self.heard({**losses, "_output": output, "_target": target})
 
 
 class ConcealmentModel(Stage):
