@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import soundfile
@@ -18,6 +19,9 @@ import soxr
 from numpy.typing import NDArray
 
 from pcodec.errors import AudioError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Samples = NDArray[np.float32]
 
@@ -72,7 +76,8 @@ def clean(x: NDArray[Any]) -> tuple[Samples, int]:
         limits = np.iinfo(x.dtype)
         middle = 0 if limits.min else (limits.max + 1) // 2
         x = (x.astype(np.float64) - middle) / ((limits.max + 1) // (1 if limits.min else 2))
-    x = np.asarray(x, np.float32)
+    with np.errstate(over="ignore"):  # what is beyond its range is as good as infinite
+        x = np.asarray(x, np.float32)
     if x.ndim == 1:
         x = x[:, None]
     if x.shape[1] == 1 and np.abs(x).max(initial=0.0) <= MOST:
@@ -81,8 +86,8 @@ def clean(x: NDArray[Any]) -> tuple[Samples, int]:
     count = int(bad.sum())
     if count:
         x = np.where(bad, np.float32(0), x)
-    mono = x[:, 0] if x.shape[1] == 1 else x.mean(1)
-    return np.clip(mono, -MOST, MOST), count
+    mono = x[:, 0] if x.shape[1] == 1 else x.mean(1, dtype=np.float64)
+    return np.clip(mono, -MOST, MOST).astype(np.float32), count
 
 
 def read(path: Path, rate: int) -> Samples:
@@ -321,14 +326,17 @@ class Writer:
         raw: str | None = None,
     ) -> None:
         self._sink, self._file, self._dtype, self._format = sink, None, "<i2", format
+        self._watched: _Watched | None = None
         if raw is not None:
             self._dtype = RAW_FORMATS[raw]
-        elif format != "WAV" or (sink.seekable() and stat.S_ISREG(os.fstat(sink.fileno()).st_mode)):
+        elif (regular := _is_regular(sink)) or format != "WAV":
             try:
-                # By its descriptor: libsndfile then sees a full disk as an error of its own.
                 sink.flush()
+                target: Any = sink.fileno()  # of a pipe, which libsndfile writes otherwise
+                if regular:
+                    target = self._watched = _Watched(sink)
                 self._file = soundfile.SoundFile(
-                    sink.fileno(), "w", rate, 1, subtype, format=format, closefd=False
+                    target, "w", rate, 1, subtype, format=format, closefd=False
                 )
             except (soundfile.LibsndfileError, ValueError, TypeError) as error:
                 raise AudioError(
@@ -339,14 +347,26 @@ class Writer:
                 raise AudioError("a WAV stream to a pipe is 16-bit; use --raw for other formats")
             sink.write(_wav_header(rate))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif self._file is not None:  # while there is something to close it on
+            with contextlib.suppress(soundfile.LibsndfileError):
+                self._file.close()
+
     def write(self, x: Samples) -> None:
         """Samples (n,); beyond full scale they are clipped."""
         x = np.clip(x, -1.0, 1.0)
         if self._file is not None:
             try:
                 self._file.write(x)
-            except soundfile.LibsndfileError as error:
+            except (soundfile.LibsndfileError, AssertionError) as error:
+                self._check()
                 raise AudioError(f"cannot be written, is the disk full? ({error})") from error
+            self._check()
             return
         dtype = np.dtype(self._dtype)
         if dtype.kind == "i":
@@ -359,9 +379,46 @@ class Writer:
         """AudioError if nothing was written and the format has no way to say so."""
         if self._file is not None:
             self._file.close()
-            about = os.fstat(self._sink.fileno())
-            if stat.S_ISREG(about.st_mode) and not about.st_size:
+            self._sink.flush()
+            self._check()
+            if self._watched is not None and not os.fstat(self._sink.fileno()).st_size:
                 raise AudioError(f"{self._format} cannot hold no samples")
+
+    def _check(self) -> None:
+        if self._watched is not None and self._watched.error is not None:
+            raise self._watched.error
+
+
+def _is_regular(file: BinaryIO) -> bool:
+    """A file with a beginning to go back to."""
+    return file.seekable() and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+class _Watched:
+    """A file that libsndfile writes, and the error it met: libsndfile passes over some."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def _try(self, do: Callable[[], int], otherwise: int) -> int:
+        try:
+            return do()
+        except OSError as error:  # which could not pass through libsndfile
+            self.error = self.error or error
+            return otherwise
+
+    def write(self, data: bytes) -> int:
+        return self._try(lambda: self._file.write(data), 0)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._try(lambda: self._file.seek(offset, whence), -1)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell, -1)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def _wav_header(rate: int) -> bytes:

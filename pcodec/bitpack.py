@@ -38,6 +38,9 @@ def _group(bits: int) -> tuple[int, int]:
 
 def pack(indices: Indices, bits: int) -> bytes:
     """Packs a grid (columns, rows) of indices of so many bits; ValueError if any is not."""
+    indices = np.asarray(indices)
+    if indices.ndim != 2:
+        raise ValueError(f"indices of shape {indices.shape}, not (columns, rows)")
     check_indices(indices, bits)
     column_bytes(indices.shape[1], bits)
     count, size = _group(bits)

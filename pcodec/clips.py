@@ -17,8 +17,11 @@ def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
     if data.suffix.lower() in AUDIO_SUFFIXES:
         return [(data, {"path": data.name})]
     if data.is_file():
-        with data.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        with data.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            try:
+                rows = list(csv.DictReader(file, delimiter="\t"))
+            except csv.Error as error:
+                raise AudioError(f"{data}: not a tab-separated list ({error})") from error
         if not rows or "path" not in rows[0]:
             raise AudioError(f"{data}: not a tab-separated list with a column 'path'")
         for number, row in enumerate(rows, 2):

@@ -6,7 +6,7 @@ Offline is a stream of one push: there is no other implementation.
 from __future__ import annotations
 
 import io
-import os
+import operator
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -19,6 +19,7 @@ from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
 from pcodec.bitpack import Indices, check_indices, unpack
 from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
+from pcodec.cores import cores
 from pcodec.errors import AudioError, FormatError, PcodecError
 from pcodec.inference.graph import Processor
 from pcodec.inference.memory import Array, Past
@@ -77,7 +78,7 @@ class Codec:
         threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
         """
         self.model, self.config, self.vocoder = model, model.config, vocoder
-        self.processor = Processor.of(threads or min(MOST_THREADS, _cores()), device)
+        self.processor = Processor.of(threads or min(MOST_THREADS, cores()), device)
         self._loading = threading.Lock()
 
     @property
@@ -121,7 +122,7 @@ class Codec:
         AudioError if it, or its rate in Hz, cannot be coded.
         """
         frames, _ = clean(wav)
-        rate = _checked_rate(rate)
+        rate = checked_rate(rate)
         with self.stream_encoder() as encoder:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
             return np.concatenate([encoder.push(resampled), encoder.finish()])
@@ -171,12 +172,15 @@ class _Stream:
     def __exit__(self, *_: object) -> None:
         self._memory = _Memory({})
 
+    def _check_open(self) -> None:
+        if not self._memory.past:
+            raise ValueError("the stream has ended")
+
 
 def _join(streams: Sequence[_Stream]) -> Past:
     """The memory of streams as one batch, theirs to change: they still share it, or a copy."""
+    streams[0]._check_open()
     memory = streams[0]._memory
-    if not memory.past:
-        raise ValueError("the stream has ended")
     places = [stream._place for stream in streams if stream._memory is memory]
     batch = len(next(iter(memory.past.values())))
     if places == list(range(batch)) and batch == len(streams):
@@ -273,6 +277,7 @@ class StreamDecoder(_Stream):
     def push(self, columns: Indices) -> Samples:
         """The next columns; ValueError if an index is not in the codebook."""
         columns = self._checked(columns)
+        self._check_open()
         out = [np.zeros(0, np.float32)]
         for start in range(0, len(columns), CHUNK_COLUMNS):
             out += self._step([self], [columns[start : start + CHUNK_COLUMNS]])
@@ -316,11 +321,16 @@ class StreamDecoder(_Stream):
         return self.push(unpack(payload, config.rows, config.bits))
 
     def conceal(self, columns: int, silence: bool = False) -> Samples:
-        """Stands in for so many lost columns."""
-        config = self._codec.config
+        """Stands in for so many lost columns; ValueError if less than none."""
+        columns, config = operator.index(columns), self._codec.config
+        if columns < 0:
+            raise ValueError(f"{columns} lost columns")
+        self._check_open()
         out = [np.zeros(0, np.float32)]
         while columns > 0:
-            count = min(columns, CHUNK_COLUMNS)
+            # Where the last one received is forgotten, whatever the calls, a step ends.
+            until = Concealment.HISTORY - self._lost_frames // config.patch_frames
+            count = min(columns, CHUNK_COLUMNS if until <= 0 else until)
             columns -= count
             past = _join([self])
             frames = np.arange(count * config.patch_frames) + self._lost_frames
@@ -379,15 +389,26 @@ def _remember(past: Past, latents: Array, lost: bool, keep: int = Concealment.HI
 def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:
     """`push` of many streams at once, whose networks then run as one batch; none twice.
 
-    Streams that are in step, and are given as many samples, share a batch.
+    Streams that are in step, and are given as many samples, share a batch. ValueError, and no
+    step, if one of them has ended.
     """
+    _check_all(streams, StreamEncoder)
     return _together(streams, [clean(x)[0] for x in samples])
 
 
 def decode_together(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
     """The same of decoders: columns (n, rows) of each -> samples of each."""
+    _check_all(streams, StreamDecoder)
     checked = [s._checked(c) for s, c in zip(streams, columns, strict=True)]
     return _together(streams, checked)
+
+
+def _check_all(streams: Sequence[_Stream], kind: type[_Stream]) -> None:
+    """Before any of them takes a step."""
+    for stream in streams:
+        if not isinstance(stream, kind):
+            raise TypeError(f"a {type(stream).__name__}, not a {kind.__name__}")
+        stream._check_open()
 
 
 def _together(streams: Any, inputs: list[Any]) -> list[Any]:
@@ -406,14 +427,8 @@ def _together(streams: Any, inputs: list[Any]) -> list[Any]:
     return out
 
 
-def _cores() -> int:
-    """That this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _checked_rate(rate: float) -> int:
+def checked_rate(rate: float) -> int:
+    """A sample rate in Hz; AudioError if it cannot be coded."""
     if not 0 < rate <= MAX_RATE or rate % 1:
         raise AudioError(f"a sample rate of {rate} Hz: whole ones up to {MAX_RATE} can be coded")
     return int(rate)
@@ -428,7 +443,7 @@ def encode_stream(
     serial: int = 0,
 ) -> Writer:
     """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
-    source_rate = _checked_rate(source_rate)
+    source_rate = checked_rate(source_rate)
     resampler = Resampler(source_rate, codec.config.sample_rate)
     writer = Writer(
         out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)
@@ -539,6 +554,7 @@ class Decoding:
                     yield from self._cut(block, position)
                     position += len(block)
                     if self._end is not None and position >= self._end:
+                        self._stop_if_damaged()
                         return
                 drop = 0
             self._stop_if_damaged()

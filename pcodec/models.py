@@ -63,7 +63,7 @@ def read_model(folder: Path) -> Model:
         about = json.loads(path.read_text())
         config = CodecConfig(**about.pop("codec"))
         return Model(folder, config, bytes.fromhex(about.pop("bitstream_id")), about)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise PcodecError(f"{path}: not the configuration of a model ({error})") from error
 
 

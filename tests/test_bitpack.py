@@ -44,6 +44,13 @@ def test_an_index_that_is_no_integer_is_refused():
         pack(np.full((1, 24), 5.7), 10)
 
 
+@pytest.mark.parametrize("shape", [(24,), (2, 24, 5)])
+def test_what_is_no_grid_is_refused(shape):
+    with pytest.raises(ValueError, match="of shape"):
+        pack(np.zeros(shape, np.uint16), 10)
+    assert pack([[1023] * 24], 10) == b"\xff" * 30
+
+
 def test_columns_that_end_within_a_byte_are_refused():
     with pytest.raises(ValueError, match="whole bytes"):
         column_bytes(23, 10)

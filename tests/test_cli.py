@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pcodec import PcodecError
 from pcodec.audio import Reader
 from pcodec.cli import COMMANDS
 from pcodec.cli.common import STREAM, open_output
+from pcodec.container import SYNC
 
 
 def one_line(result, *words):
@@ -496,6 +498,107 @@ def test_a_full_disk_is_one_line(pcodec_command, coded_file):
     for arguments in (("encode", SPEECH), ("decode", coded_file)):
         result = pcodec_command(*arguments, "/dev/full")
         assert result.returncode == 1 and one_line(result, "/dev/full", "No space left")
+
+
+def with_room_for(size, *arguments, append_to=None):
+    """Runs pcodec where no file can become larger, as on a disk that is full by then."""
+    out = append_to.open("ab") if append_to else subprocess.PIPE
+    limit = (resource.RLIMIT_FSIZE, (size, size))
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "pcodec", *map(str, arguments)],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(*limit),
+        )
+    finally:
+        if append_to:
+            out.close()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+@pytest.mark.parametrize("missing", [1, 1000])
+def test_a_disk_that_fills_up_late_keeps_the_old_output(
+    pcodec_command, coded_file, tmp_path, suffix, missing
+):
+    out = tmp_path / f"kept{suffix}"
+    assert pcodec_command("decode", coded_file, out).returncode == 0
+    kept = out.read_bytes()
+    result = with_room_for(len(kept) - missing, "decode", "-f", coded_file, out)
+    assert result.returncode == 1 and one_line(result, out, "File too large")
+    assert out.read_bytes() == kept
+    assert sorted(tmp_path.iterdir()) == sorted([coded_file, out])
+
+
+@pytest.mark.parametrize("command", [("decode", "--raw"), ("encode",)])
+def test_a_disk_that_fills_up_behind_an_appended_stream_is_told(
+    pcodec_command, coded_file, tmp_path, command
+):
+    source = coded_file if command[0] == "decode" else SPEECH
+    size = len(pcodec_command(*command, source, "-").stdout)
+    result = with_room_for(size - 5, *command, source, "-", append_to=tmp_path / "log")
+    assert result.returncode == 1 and one_line(result, "standard output", "File too large")
+
+
+def test_input_that_does_not_block_is_waited_for(speech):
+    raw = (speech[:16000] * 32767).astype("<i2").tobytes()
+    run = [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", "-", "-"]
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    with subprocess.Popen(run, stdin=read_end, stdout=subprocess.PIPE) as process:
+        os.close(read_end)
+        for start in range(0, len(raw), 16000):
+            os.write(write_end, raw[start : start + 16000])
+            time.sleep(1.0 if start == 0 else 0.1)
+        os.close(write_end)
+        coded = process.stdout.read()
+    assert process.returncode == 0
+    decoded, _ = pcodec.decode(coded)
+    assert len(decoded) == 16000
+
+
+def test_a_pipe_with_a_name_is_passed_on_as_it_arrives(tmp_path, speech):
+    pipe = tmp_path / "live.raw"
+    os.mkfifo(pipe)
+    run = [sys.executable, "-m", "pcodec", "encode", "--raw", "--rate", "16000", pipe, "-"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, bufsize=0) as process:
+        with pipe.open("wb", buffering=0) as live:
+            live.write((speech[:32000] * 32767).astype("<i2").tobytes())
+            assert len(process.stdout.read(64)) == 64  # the header
+            assert len(process.stdout.read(100)) == 100  # and a block, with more to come
+        process.stdout.read()
+    assert process.returncode == 0
+
+
+def test_a_link_that_leads_nowhere_is_reported_and_the_rest_is_done(pcodec_command, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.flac").write_bytes(SPEECH.read_bytes())
+    (tmp_path / "in" / "b.flac").symlink_to(tmp_path / "gone.flac")
+    result = pcodec_command("encode", "-r", "-d", tmp_path / "out", tmp_path / "in")
+    assert result.returncode == 1 and b"b.flac" in result.stderr
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.pcx"]
+
+
+def test_a_rate_that_cannot_be_coded_is_the_inputs_fault(pcodec_command, tmp_path):
+    soundfile.write(tmp_path / "fast.wav", np.zeros(100), 2_000_000)
+    result = pcodec_command("encode", tmp_path / "fast.wav", tmp_path / "out.pcx")
+    assert result.returncode == 1 and one_line(result, "fast.wav: a sample rate of 2000000 Hz")
+    assert not (tmp_path / "out.pcx").exists()
+
+
+def test_on_error_stop_stops_for_damage_in_the_part_that_is_asked_for(
+    pcodec_command, tmp_path, coded
+):
+    sync = coded.index(SYNC, 2000)
+    damaged = tmp_path / "damaged.pcx"
+    damaged.write_bytes(coded[:sync] + b"stray" + coded[sync:])
+    first = pcodec_command("decode", damaged, tmp_path / "a.wav").stderr
+    assert b"damaged.pcx" in first
+    stop = ("decode", "--on-error", "stop", damaged, tmp_path / "b.wav")
+    for part in ((), ("--start", "0.5", "--end", "4")):
+        result = pcodec_command(*stop, *part)
+        assert result.returncode == 1 and one_line(result, "damaged.pcx: damaged")
+    assert not (tmp_path / "b.wav").exists()
 
 
 def begun(out, number):

@@ -144,8 +144,10 @@ def test_one_index_changes_the_mel_mainly_at_its_own_patch(codec, tokens):
         np.where(np.arange(20000) % 3 == 0, np.nan, 0.1).astype(np.float32),
         np.where(np.arange(20000) % 7 == 0, np.inf, 0.1).astype(np.float32),
         np.full((20000, 6), 1e30, np.float32),
+        np.full((20000, 2), 3.2e38, np.float32),
+        np.full(20000, 1e300),
     ],
-    ids=["empty", "one", "silence", "denormal", "constant", "square", "nan", "inf", "huge"],
+    ids=lambda samples: f"{samples.dtype} {samples.shape} {samples[-1:]}",
 )
 def test_any_samples_give_finite_output_of_their_length(samples):
     decoded, rate = pcodec.decode(pcodec.encode(samples, 16000))
@@ -235,6 +237,16 @@ def test_columns_lost_at_once_sound_as_those_lost_one_by_one(codec, tokens, befo
         one_by_one = np.concatenate([other.conceal(1) for _ in range(40)])
         assert np.abs(at_once - one_by_one).max() < 1e-3
         assert np.abs(at_once - one_by_one)[18 * 512 :].max() < 1e-6
+
+
+@pytest.mark.parametrize("calls", [[2] * 16, [4] * 8, [14, 18], [32]])
+def test_what_follows_a_long_loss_is_the_same_in_whatever_calls_it_was_told(codec, tokens, calls):
+    def heard(calls):
+        with codec.stream_decoder() as decoder:
+            parts = [decoder.push(tokens[:40]), *map(decoder.conceal, calls)]
+            return np.concatenate([*parts, decoder.push(tokens[72:100])])
+
+    assert np.abs(heard(calls) - heard([1] * 32)).max() < 1e-4
 
 
 def test_lost_columns_fade_instead_of_stopping(codec, tokens):
@@ -412,8 +424,31 @@ def test_a_stream_that_has_ended_takes_no_more(codec, speech, tokens):
     decoder.push(tokens[:3])
     for stream, more in ((encoder, speech[:1000]), (decoder, tokens[:3])):
         stream.finish()
-        with pytest.raises(ValueError, match="has ended"):
-            stream.push(more)
+        for more_or_nothing in (more, more[:0]):
+            with pytest.raises(ValueError, match="has ended"):
+                stream.push(more_or_nothing)
+    with pytest.raises(ValueError, match="has ended"):
+        decoder.conceal(0)
+
+
+def test_a_number_of_lost_columns_that_is_none_changes_nothing(codec, tokens):
+    with codec.stream_decoder() as decoder, codec.stream_decoder() as other:
+        for wrong, error in ((1.5, TypeError), (-1, ValueError)):
+            with pytest.raises(error):
+                decoder.conceal(wrong)
+        assert np.array_equal(decoder.push(tokens[:3]), other.push(tokens[:3]))
+
+
+def test_an_ended_or_a_wrong_stream_stops_all_before_any_has_moved(codec, speech):
+    encoders = [codec.stream_encoder() for _ in range(3)]
+    encoders[2].finish()
+    with pytest.raises(ValueError, match="has ended"):
+        pcodec.encode_together(encoders, [speech[:5120]] * 3)
+    columns = pcodec.encode_together(encoders[:2], [speech[:5120]] * 2)
+    with codec.stream_encoder() as alone:
+        assert np.array_equal(columns[0], alone.push(speech[:5120]))
+    with pytest.raises(TypeError, match="a StreamEncoder, not a StreamDecoder"):
+        pcodec.decode_together([encoders[0]], [columns[0]])
 
 
 def test_a_wrong_index_stops_all_before_any_stream_has_moved(codec, tokens):

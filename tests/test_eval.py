@@ -118,7 +118,8 @@ def test_a_file_that_cannot_be_read_is_listed_and_the_others_go_on(pcodec_comman
     assert one_line(pcodec_command(*command), "bad.wav")
     assert not out.exists()
     shutil.copy(SPEECH, data / "good.flac")
-    assert pcodec_command(*command).returncode == 0
+    done = pcodec_command(*command)
+    assert done.returncode == 1 and b"2 scores are missing, such as pcodec: " in done.stderr
     bad, empty, good = json.loads(out.read_text())["files"]
     assert "bad.wav" in bad["refused"][0]["why"] and not bad["codecs"]
     assert "no samples" in empty["refused"][0]["why"]
@@ -129,6 +130,24 @@ def test_a_codec_that_is_not_here_is_reported_absent(evaluated):
     document, _, done = evaluated
     assert codec_of(document, "gone")["absent"] == "gone: no command 'no-such-encoder'"
     assert b"gone: absent" in done.stderr
+
+
+def test_no_codec_at_all_is_a_failure(pcodec_command):
+    done = pcodec_command(
+        "eval", SPEECH, "--codec", "x=no-such {in} {bits} ;; no-such {bits} {out}"
+    )
+    assert done.returncode == 1 and b"x: absent" in done.stderr
+
+
+def test_a_command_whose_program_changed_is_measured_anew(tmp_path):
+    program = tmp_path / "encode.sh"
+    program.write_text("#!/bin/sh\ncp $1 $2\n")
+    program.chmod(0o755)
+    spec = f"mine={program} {{in}} {{bits}} ;; cp {{bits}} {{out}}"
+    before = codecs.make(spec).identity
+    assert codecs.make(spec).identity == before
+    program.write_text("#!/bin/sh\ncp -p $1 $2\n")
+    assert codecs.make(spec).identity != before
 
 
 def test_the_codebook_is_measured_from_the_streams(evaluated, codec, clips):

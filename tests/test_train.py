@@ -8,6 +8,7 @@ from conftest import SPEECH
 
 from pcodec import AudioError
 from pcodec.cli.train import STAGES
+from pcodec.clips import find_clips
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
@@ -117,6 +118,14 @@ def test_a_corpus_resamples_and_finds_speakers_in_a_list(folder, speech):
     assert corpus.shares[0] == pytest.approx(
         len(speech) ** 0.5 / (len(speech) ** 0.5 + 8000**0.5), rel=1e-6
     )
+
+
+def test_lists_as_spreadsheets_write_them_are_read_and_others_refused(tmp_path):
+    (tmp_path / "list.tsv").write_bytes(b"\xef\xbb\xbfpath\tspeaker\r\na.wav\tme\r\n")
+    assert find_clips(tmp_path / "list.tsv") == [(tmp_path / "a.wav", "me")]
+    (tmp_path / "long.tsv").write_text("path\n" + "x" * 200_000)
+    with pytest.raises(AudioError, match="not a tab-separated list"):
+        find_clips(tmp_path / "long.tsv")
 
 
 def test_an_empty_clip_is_never_drawn_and_all_others_are(tmp_path, speech):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from pcodec.audio_formats import AUDIO_SUFFIXES
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, discard_output, error_line
+from pcodec.cores import cores
 from pcodec.errors import PcodecError
 
 try:
@@ -78,7 +80,11 @@ run_options = options(
         show_default=True,
         help="Where the networks run; cuda needs onnxruntime-gpu.",
     ),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads (default: one a core)."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        help="CPU threads (default: one a core; of a single file up to 8).",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
 )
@@ -155,7 +161,7 @@ def jobs(
                 raise click.UsageError(f"{path} is a folder; give -r to take what is in it")
             tree = os.walk(path, onerror=unreadable.append)  # links to folders are not followed
             here = (Path(folder, name) for folder, _, names in tree for name in names)
-            files = sorted(p for p in here if is_input(p) and p.is_file())
+            files = sorted(p for p in here if is_input(p) and (p.is_file() or not p.exists()))
             found += [(p, output_dir / p.relative_to(path).with_suffix(suffix)) for p in files]
         else:
             found.append((path, output_dir / path.with_suffix(suffix).name))
@@ -242,7 +248,7 @@ def run_jobs(
     for error in jobs.unreadable:
         click.echo(f"pcodec: {error_line(error)}", err=True)
     bar = Progress("all", None, quiet, len(jobs.todo))
-    count = (threads or os.cpu_count() or 1) if jobs.workers else 1
+    count = (threads or cores()) if jobs.workers else 1
     pool = ThreadPoolExecutor(count)
     with pool, contextlib.closing(bar):
         futures = [pool.submit(job, *files) for files in jobs.todo]
@@ -292,8 +298,17 @@ def named(path: Path) -> Iterator[None]:
 def unbuffered_stdin() -> BinaryIO:
     """Standard input, giving what there is as it arrives."""
     if sys.stdin is None:
-        raise PcodecError("standard input is closed")
-    return cast(BinaryIO, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0))
+        raise PcodecError.of_file("standard input", "closed")
+    return cast(BinaryIO, Arriving(os.dup(sys.stdin.fileno()), "rb"))
+
+
+class Arriving(io.FileIO):
+    """Standard input; where it does not block, for which `read` has None, it is waited for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        while (data := super().read(size)) is None:
+            select.select([self], [], [])
+        return data
 
 
 class Appended(io.FileIO):
@@ -301,6 +316,14 @@ class Appended(io.FileIO):
 
     def seekable(self) -> bool:
         return False
+
+    def write(self, data: Any) -> int:
+        """All of it: on a disk that fills up, the rest is an error, not a count."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while len(rest):
+            rest = rest[super().write(rest) or 0 :]
+        return size
 
 
 @contextlib.contextmanager
@@ -321,7 +344,7 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
     """A file that appears under its name only when all has been written, or standard output."""
     if path == STREAM:
         if sys.stdout is None:
-            raise PcodecError("standard output is closed")
+            raise PcodecError.of_file("standard output", "closed")
         if sys.stdout.isatty():
             raise _terminal()
         with named(Path("standard output")):

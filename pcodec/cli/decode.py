@@ -146,15 +146,13 @@ def decode(
             ):
                 kind = AUDIO_SUFFIXES.get(target.suffix.lower(), "WAV")
                 subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
-                writer = audio.Writer(
-                    out, decoding.rate, kind, subtype_, (raw_format or "s16le") if raw else None
-                )
+                raw_format_ = (raw_format or "s16le") if raw else None
                 position = 0
-                for block in read(source, decoding):
-                    writer.write(block)
-                    position += len(block)
-                    bar.update(len(block) / decoding.rate)
-                writer.close()
+                with audio.Writer(out, decoding.rate, kind, subtype_, raw_format_) as writer:
+                    for block in read(source, decoding):
+                        writer.write(block)
+                        position += len(block)
+                        bar.update(len(block) / decoding.rate)
         if verbose:
             common.summary(target, position / decoding.rate, started)
         seconds = header.column_samples / header.sample_rate

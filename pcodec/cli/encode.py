@@ -58,7 +58,7 @@ def encode(
     chosen = models.find(model)
 
     from pcodec import audio
-    from pcodec.codec import Codec, encode_stream
+    from pcodec.codec import Codec, checked_rate, encode_stream
 
     codec = Codec(chosen, device=device, threads=1 if jobs.workers else threads)
 
@@ -69,6 +69,7 @@ def encode(
             # Unbuffered, so that a live stream is passed on as it arrives.
             stream = common.unbuffered_stdin() if source == common.STREAM else source
             reader = audio.Reader(stream, raw_format_)
+            checked_rate(reader.rate)
         if reader.channels > 1 and not quiet:
             click.echo(f"{reader.name}: {reader.channels} channels are mixed down to one", err=True)
         seconds = reader.frames / reader.rate if reader.frames is not None else None
@@ -78,7 +79,7 @@ def encode(
         ):
 
             def blocks() -> Iterator[audio.Samples]:
-                size = 512 / 16000 if live or source == common.STREAM else audio.BLOCK_SECONDS
+                size = audio.BLOCK_SECONDS if source.is_file() and not live else 512 / 16000
                 with common.named(source):  # not the output's, though that is open
                     for block in reader.blocks(size):
                         yield block

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from pcodec import models
-from pcodec.cli import common
+from pcodec.cli import EXIT_ERROR, common
+from pcodec.cores import cores
 from pcodec.errors import PcodecError
 
 DEFAULT = (
@@ -98,7 +99,7 @@ def eval(  # noqa: A001
     no_cache: bool,
     as_json: bool,
     quiet: bool,
-) -> None:
+) -> int:
     """Measure codecs on speech: DATA is a file, a folder, or a tsv with a column `path`.
 
     Every file goes through real bits and back, at 16 kHz. Interrupted and called again, it
@@ -121,7 +122,7 @@ def eval(  # noqa: A001
         raise PcodecError(f"eval needs pip install 'pcodec-speech[eval]' ({error})") from error
     models.find(model)
     with cache_folder(not no_cache) as folder:
-        count = workers or os.cpu_count() or 1
+        count = workers or cores()
         job = Evaluation(data, codecs.expand(specs, model), names, model, count, folder, quiet)
         document = job.run()
         if output is not None:
@@ -134,9 +135,15 @@ def eval(  # noqa: A001
             click.echo(f"{codec['name']}: absent: {codec['absent']}", err=True)
     refused = [r for file in document["files"] for r in file["refused"]]
     if refused:
-        click.echo(f"{len(refused)} scores are missing, such as: {refused[0]}", err=True)
+        first = " of ".join(filter(None, (refused[0]["metric"], refused[0]["codec"])))
+        text = f"{len(refused)} scores are missing, such as {first}: {refused[0]['why']}"
+        click.echo(text, err=True)
     if as_json:
         for codec in document["codecs"]:
             click.echo(json.dumps(codec))
-        return
-    click.echo(table(document))
+    else:
+        click.echo(table(document))
+    # A metric may have reason to refuse a file.
+    uncoded = any(r["metric"] is None for r in refused)
+    nothing = all(codec["absent"] for codec in document["codecs"])
+    return EXIT_ERROR if uncoded or nothing else 0

@@ -459,7 +459,17 @@ def command(name: str, text: str) -> Coder:
             decoded = read(files["out"], RATE)
         return Coded(decoded, 8 * size, size, encode_seconds, decode_seconds)
 
-    return Coder(name, text.strip(), text, run)
+    return Coder(name, text.strip(), text + _digest(encoder + decoder), run)
+
+
+def _digest(words: list[str]) -> str:
+    """Of the files that two command lines name: programs, scripts, weights."""
+    digest = hashlib.sha256()
+    for word in words:
+        path = Path(shutil.which(word) or word)
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def python(name: str, text: str) -> Coder:
