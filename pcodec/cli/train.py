@@ -89,12 +89,11 @@ def train(
 
     try:
         import pcodec.eval.metrics  # noqa: F401
-        from pcodec.train.run import keep_memory, run_stage
+        from pcodec.train.run import run_stage
     except ImportError as error:
         raise PcodecError(f"training needs pip install 'pcodec-speech[train]' ({error})") from error
     import torch
 
-    keep_memory()
     if threads:
         torch.set_num_threads(threads)
     if device == "auto":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,6 @@ from pcodec.nn.weights import Networks
 from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.stages import STAGES, Settings
-
-
-def keep_memory() -> None:
-    """Has glibc keep what a step frees for the next one; elsewhere nothing.
-
-    Else each step gives its large tensors back to the system and gets them anew, page by page,
-    zeroed: a quarter of its time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        trim_threshold, mmap_max, arena_max = -1, -4, -8
-        for parameter, value in ((trim_threshold, 2**31 - 1), (mmap_max, 0), (arena_max, 1)):
-            mallopt(parameter, value)
 
 
 def run_stage(
