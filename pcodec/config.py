@@ -51,6 +51,10 @@ class CodecConfig:
     def __post_init__(self) -> None:
         if self.mel_bands % self.patch_bands:
             raise ValueError("mel_bands must be a multiple of patch_bands")
+        if self.rows * self.bits % 8:
+            raise ValueError(f"a column of {self.rows} x {self.bits} bits does not fill bytes")
+        if self.vocoder_n_fft % self.hop or self.window < self.hop:
+            raise ValueError("vocoder_n_fft must be a multiple of hop, window no less than it")
 
     @property
     def rows(self) -> int:

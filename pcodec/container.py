@@ -469,10 +469,10 @@ class Parser:
 
     def _take_tags(self, payload: bytes) -> None:
         try:
-            tags = json.loads(payload)
+            tags = json.loads(payload) if len(payload) <= MAX_PAYLOAD else None
         except (ValueError, RecursionError):
             tags = None
-        if isinstance(tags, dict) and len(payload) <= MAX_PAYLOAD and len(self.tags) < 1000:
+        if isinstance(tags, dict) and len(self.tags) < 1000:
             self.tags.update(tags)
         else:
             self._note(0, "unreadable tags")

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pesq
@@ -17,7 +18,7 @@ from test_cli import one_line
 from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.eval import codecs, metrics, pictures
-from pcodec.eval.evaluate import align, delay, interval, score
+from pcodec.eval.evaluate import align, code, delay, interval, score
 from pcodec.inference.graph import Processor
 from pcodec.inference.networks import Decoder
 from pcodec.nn.weights import Networks
@@ -193,9 +194,9 @@ def test_lost_columns_stay_white_in_the_picture(pcodec_command, coded, tmp_path)
     whole.write_bytes(coded)
     damaged.write_bytes(coded[:1200] + bytes(20) + coded[1220:])
     shown = []
-    for path, code in ((whole, 0), (damaged, 3)):
+    for path, expected in ((whole, 0), (damaged, 3)):
         done = pcodec_command("info", "--grid", path.with_suffix(".png"), path)
-        assert done.returncode == code, done.stderr
+        assert done.returncode == expected, done.stderr
         shown.append(image.imread(path.with_suffix(".png")))
     assert shown[0].shape == shown[1].shape
     white = [(picture[..., :3] == 1).all(-1).mean() for picture in shown]
@@ -312,6 +313,32 @@ def test_each_peer_gives_speech_back_at_its_rate(spec, speech):
     seconds = len(speech) / RATE
     assert coded.payload_bits / seconds / 1000 == pytest.approx(rate, rel=0.08)
     assert coded.container_bytes * 8 > coded.payload_bits
+
+
+def test_short_clips_have_no_delay_to_themselves(speech):
+    for size in (900, 1600):
+        clip = speech[8000 : 8000 + size]
+        assert delay(clip, clip) == 0
+        assert delay(clip, np.pad(clip, (100, 0))) == 100
+
+
+def test_a_function_is_measured_anew_when_a_module_beside_it_changed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "beside_it.py").write_text("GAIN = 1\n")
+    (tmp_path / "adapts.py").write_text("import beside_it\ndef f(x): return x, 8\n")
+    before = codecs.make("x=python:adapts:f").identity
+    (tmp_path / "beside_it.py").write_text("GAIN = 2\n")
+    assert codecs.make("x=python:adapts:f").identity != before
+
+
+def test_what_was_taken_out_of_the_cache_is_made_again(tmp_path):
+    copy = "copy=cp {in} {bits} ;; cp {bits} {out}"
+    first = code(SPEECH, copy, None, tmp_path / "one")
+    Path(first["samples"]).unlink()
+    (tmp_path / "one").rename(tmp_path / "two")
+    again = code(SPEECH, copy, None, tmp_path / "two")
+    assert Path(again["samples"]).parent.parent == tmp_path / "two"
+    assert Path(again["samples"]).stat().st_size == 2 * again["length"]
 
 
 def test_a_delay_is_found_and_taken_away(speech):

@@ -12,9 +12,11 @@ from pcodec.clips import find_clips
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
+from pcodec.models import read_model
 from pcodec.nn.weights import Networks
 from pcodec.train import stages
 from pcodec.train.data import Batches, Corpus
+from pcodec.train.loop import read_clips
 from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, limit_gradient
 
 RECIPE = """
@@ -96,6 +98,61 @@ def test_an_interrupted_stage_goes_on_where_it_was_saved(folder, pcodec_command)
     assert parts["step"] == 4
     lines = (folder / "parts" / "vqvae.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
+
+
+def test_a_stage_that_is_done_leaves_what_came_after_it_alone(folder, pcodec_command):
+    (folder / "recipe.toml").write_text(RECIPE)
+    arguments = ("train", "vqvae", "--config", folder / "recipe.toml", "--threads", "1")
+    arguments += ("--data", folder / "data", "--out", folder / "done", "--steps", 2)
+    assert pcodec_command(*arguments).returncode == 0
+    made = Networks(read_model(folder / "done").config)
+    with torch.no_grad():  # as another stage would
+        made.decoder.refine.weight.add_(1.0)
+    made.save(folder / "done", ("decoder",))
+    kept = {p: p.read_bytes() for p in (folder / "done").glob("*.*")}
+    result = pcodec_command(*arguments)
+    assert result.returncode == 0 and b"has taken its steps" in result.stderr
+    assert {p: p.read_bytes() for p in (folder / "done").glob("*.*")} == kept
+
+
+def test_an_adversary_may_come_in_when_a_stage_goes_on(folder, pcodec_command):
+    out = folder / "game"
+    arguments = ("train", "--config", folder / "recipe.toml", "--threads", "1")
+    arguments += ("--data", folder / "data", "--out", out)
+    (folder / "recipe.toml").write_text(RECIPE)
+    for stage in ("vqvae", "vocoder"):
+        assert pcodec_command(*arguments, stage, "--steps", 1).returncode == 0
+    own = "true_share = 0.5"
+    (folder / "recipe.toml").write_text(RECIPE.replace(own, f"{own}, adversarial = 0.1"))
+    result = pcodec_command(*arguments, "vocoder", "--steps", 2)
+    assert result.returncode == 0, result.stderr
+    assert (out / "vocoder.discriminator.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("[vqvae]", "[vqvea]", "no stage is called vqvea"),
+        ("steps = 3", "steps = '3'", "steps = '3'"),
+        ("steps = 3", "steps = 3\noptions = { mell = 1.0 }", "no option mell"),
+        ("[codec]", "[codec]\nmel_bands = 72", "18 x 10 bits"),
+        ("[codec]", "[codec]\nhop = 160", "multiple of hop"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_before_any_training(folder, pcodec_command, old, new, word):
+    recipe = "[codec]\n[vqvae]\nsteps = 3\nbatch = 2\ncolumns = 8\n"
+    (folder / "wrong.toml").write_text(recipe.replace(old, new))
+    arguments = ("--config", folder / "wrong.toml", "--data", folder / "data")
+    result = pcodec_command("train", "all", *arguments, "--out", folder / "none")
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == 1 and len(lines) == 1 and word in lines[0]
+    assert not (folder / "none").exists()
+
+
+def test_clips_too_short_to_measure_on_are_left_out_and_nothing_else_is_refused(folder, speech):
+    soundfile.write(folder / "short.wav", speech[:400], 16000)
+    paths = [folder / "short.wav", SPEECH]
+    assert [len(clip) for clip in read_clips(paths, 16000, 512, 1.0)] == [31 * 512]
 
 
 def test_batches_depend_on_nothing_but_seed_and_step(folder):

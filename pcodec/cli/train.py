@@ -104,6 +104,10 @@ def train(
         recipe = tomllib.loads(config.read_text())
     except ValueError as error:
         raise PcodecError(f"{config}: {error}") from error
+    if unknown := sorted(set(recipe) - {"codec", *STAGES}):
+        raise PcodecError(f"{config}: no stage is called {', '.join(unknown)}")
+    if stage == "all" and not set(recipe) & set(STAGES):
+        raise PcodecError(f"{config}: has no stages")
     for name in STAGES if stage == "all" else (stage,):
         if stage != "all" and name not in recipe:
             raise PcodecError(f"{config}: has no stage [{name}]")

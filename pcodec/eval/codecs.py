@@ -88,6 +88,8 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
     if vocoder not in chosen.vocoders:
         raise AbsentError(f"model {chosen.name} has no vocoder {vocoder!r}")
 
+    import onnxruntime
+
     from pcodec.codec import Codec, Decoding, encode_stream
 
     codec = Codec(chosen, vocoder, threads=1)
@@ -95,13 +97,13 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
     code = [*here.glob("*.py"), *(here / "inference").glob("*.py")]
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in files))
-    digest.update(importlib.metadata.version("onnxruntime").encode())
+    digest.update(onnxruntime.__version__.encode())
 
     def run(samples: Samples) -> Coded:
-        def encode() -> bytes:
+        def encode() -> tuple[bytes, int]:
             file = io.BytesIO()
-            encode_stream(codec, [samples], RATE, file)
-            return file.getvalue()
+            writer = encode_stream(codec, [samples], RATE, file)
+            return file.getvalue(), writer.columns
 
         def decode(data: bytes) -> Samples:
             blocks = list(Decoding(io.BytesIO(data), codec=codec).blocks())
@@ -109,10 +111,9 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
 
         # Networks are read when they are first used.
         _ = codec.encoder, codec.decoder
-        data, encode_seconds = timed(encode)
+        (data, columns), encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, data)
-        c = codec.config
-        bits = -(-len(samples) // c.column_samples) * c.rows * c.bits
+        bits = columns * codec.config.rows * codec.config.bits
         return Coded(decoded, bits, len(data), encode_seconds, decode_seconds, data)
 
     name = "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
@@ -499,8 +500,18 @@ def python(name: str, text: str) -> Coder:
         # Both directions in one call.
         return Coded(decoded, bits, -(-bits // 8), seconds, 0.0)
 
-    digest = hashlib.sha256(source.read_bytes() if source.is_file() else b"").hexdigest()
-    return Coder(name, f"python:{text}", text + digest, run)
+    digest = hashlib.sha256()
+    for path in sorted(_beside(source)):
+        digest.update(path.read_bytes())
+    return Coder(name, f"python:{text}", text + digest.hexdigest(), run)
+
+
+def _beside(source: Path) -> set[Path]:
+    """A module's file, and those of a person's own modules that lie beside it, if imported."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    own = {path for path in map(Path, filter(None, files)) if source.parent in path.parents}
+    own = {source} if "site-packages" in source.parts else own | {source}
+    return {path for path in own if path.is_file()}
 
 
 def name_of(spec: str) -> str:

@@ -45,7 +45,7 @@ DISTRIBUTIONS = {"visqol": "visqol-python"}
 
 def correlate(a: Samples, b: Samples) -> tuple[int, float]:
     """By how many samples b comes later than a, and how well they then correlate."""
-    size = 1 << int(np.ceil(np.log2(len(a) + len(b) + 1)))
+    size = 1 << int(np.ceil(np.log2(max(len(a) + len(b), 2 * LONGEST_DELAY) + 1)))
     correlation = np.fft.irfft(np.fft.rfft(b, size) * np.fft.rfft(a, size).conj(), size)
     near = np.concatenate([correlation[-LONGEST_DELAY:], correlation[: LONGEST_DELAY + 1]])
     best = int(near.argmax())
@@ -84,8 +84,12 @@ def align(decoded: Samples, late: int, length: int) -> Samples:
 def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float, float]:
     """95 % bootstrap interval of the mean (Efron's percentiles), always the same one."""
     rng = np.random.default_rng(0)
-    drawn = rng.integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+    # Not all at once: of many files that would be much.
+    means = [
+        values[rng.integers(len(values), size=(100, len(values)))].mean(1)
+        for _ in range(0, resamples, 100)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -125,7 +129,9 @@ def _coder(spec: str, model: str | None) -> codecs.Coder:
 @cache
 def _version(metric: str) -> str:
     package = METRICS[metric].package
-    source = Path(__file__).with_name("metrics.py").read_bytes()
+    here = Path(__file__).parent
+    files = here / "metrics.py", here.parent / "signal.py", here.parent / "inference" / "spectra.py"
+    source = b"".join(path.read_bytes() for path in files)
     version = importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     return f"{version} {hashlib.sha256(source).hexdigest()}"
 
@@ -163,12 +169,16 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
             "encode_seconds": coded.encode_seconds,
             "decode_seconds": coded.decode_seconds,
             "delay": delay(reference, coded.decoded),
-            "samples": str(key.with_suffix(".s16")),
-            "stream": str(key.with_suffix(".pcx")) if coded.stream is not None else None,
+            "has_stream": coded.stream is not None,
         }
 
     result: dict[str, Any] = kept.json(key, make)
-    return result
+    # Where the cache lies now; what somebody took out of it is made again.
+    samples, stream = key.with_suffix(".s16"), key.with_suffix(".pcx")
+    if not samples.exists() or (result["has_stream"] and not stream.exists()):
+        result = make()
+    stream_ = str(stream) if result["has_stream"] else None
+    return {**result, "samples": str(samples), "stream": stream_}
 
 
 def decoded(samples: str, late: int, length: int) -> Samples:
@@ -347,9 +357,16 @@ class Evaluation:
         }
 
     def _software(self) -> dict[str, str]:
-        names = {"pcodec-speech", "numpy", "onnxruntime", "soxr"}
+        import onnxruntime
+
+        names = {"numpy", "soxr"}
         names |= {DISTRIBUTIONS.get(p, p) for p in (METRICS[m].package for m in self.metrics)}
-        return {name: importlib.metadata.version(name) for name in sorted(names)}
+        versions = {name: importlib.metadata.version(name) for name in names}
+        # Whatever the distribution is called that brought it: onnxruntime-gpu, ...
+        versions["onnxruntime"] = onnxruntime.__version__
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a bare clone
+            versions["pcodec-speech"] = importlib.metadata.version("pcodec-speech")
+        return dict(sorted(versions.items()))
 
     def _codec(
         self, name: str, coded: dict[tuple[str, int], dict[str, Any]],

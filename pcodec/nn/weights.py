@@ -6,9 +6,11 @@ encoder's file, and the other way round.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -61,14 +63,14 @@ class Networks(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
             save_half(self.part_tensors(part), folder / f"{part}.safetensors")
-        path = folder / "config.json"
-        about = json.loads(path.read_text()) if path.exists() else {}
+        about = read_about(folder)
         about["codec"] = self.config.to_json()
         if "codebook" in parts:
             arrays = self.mel.window, self.mel.filters, self.quantizer.codebook
             window, filters, codebook = (array.cpu().numpy() for array in arrays)
             about["bitstream_id"] = bitstream_id(self.config, window, filters, codebook).hex()
-        path.write_text(json.dumps(about, indent=2) + "\n")
+        with _replaced(folder / "config.json") as config:
+            config.write_text(json.dumps(about, indent=2) + "\n")
 
     def load(self, folder: Path, parts: tuple[str, ...]) -> None:
         """Reads the files of some parts from a model folder, as float32; PcodecError if bad."""
@@ -95,9 +97,26 @@ class Networks(nn.Module):
         }
 
 
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a model folder's config.json says, if there is one; PcodecError if it is none."""
+    path = folder / "config.json"
+    try:
+        about: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise PcodecError(f"{path}: not the configuration of a model ({error})") from error
+    return about
+
+
 def save_half(tensors: dict[str, Tensor], path: Path) -> None:
     """Writes tensors as float16; the front end's stay float32, as the id covers their bits."""
-    save_file(
-        {k: (v if k.startswith("mel.") else v.half()).contiguous() for k, v in tensors.items()},
-        path,
-    )
+    half = {k: (v if k.startswith("mel.") else v.half()).contiguous() for k, v in tensors.items()}
+    with _replaced(path) as part:
+        save_file(half, part)
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """What to write, so that a file is there whole, the old or the new one, at any time."""
+    part = path.with_name(f"{path.name}.part")
+    yield part
+    part.replace(path)

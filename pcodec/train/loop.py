@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from pcodec.train.stages import Logs, Stage
 
 def learning_rate_factor(step: int, steps: int, warm_up: int) -> float:
     """Linear warm-up, then a half cosine down to 2 %."""
-    rise = min(1.0, (step + 1) / warm_up)
+    rise = min(1.0, (step + 1) / max(1, warm_up))
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
@@ -64,9 +65,12 @@ class Average:
 
 
 def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) -> list[Tensor]:
-    """The starts of files, for measuring: at a rate in Hz, cut to whole columns of samples."""
+    """The starts of files, for measuring: at a rate in Hz, cut to whole columns of samples.
+
+    Without those that hold none.
+    """
     clips = [torch.from_numpy(read(path, rate)[: int(seconds * rate)]) for path in paths]
-    return [clip[: len(clip) // column * column] for clip in clips]
+    return [clip[: len(clip) // column * column] for clip in clips if len(clip) >= column]
 
 
 def run(
@@ -77,7 +81,10 @@ def run(
     evaluate_every: int = 1000,
     save_minutes: float = 10.0,
 ) -> None:
-    """Runs a stage to its last step, from where the state in ``out`` stopped."""
+    """Runs a stage to its last step, from where the state in ``out`` stopped.
+
+    One that has taken it already is left alone, with what other stages made of its parts since.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     settings, networks = stage.settings, stage.networks
@@ -86,20 +93,25 @@ def run(
     average = Average(stage.trained, settings.ema, settings.share)
     step, seconds = 0, 0.0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        if state["step"] >= settings.steps:
+            text = f"{stage.name} has taken its steps; without {state_file} it begins anew"
+            print(text, file=sys.stderr)
+            return
         step, seconds = state["step"], state["seconds"]
         stage.load_state(state["stage"])
         average.load_state_dict(state["average"])
 
     def save() -> None:
-        state = {"step": step, "seconds": seconds, "stage": stage.state()}
-        state["average"] = average.state_dict()
-        torch.save(state, state_file.with_suffix(".part"))
-        state_file.with_suffix(".part").replace(state_file)
         with average.applied():
             networks.save(out, stage.parts)
         if stage.game is not None:
             stage.game.save(out / discriminator_file(stage.name))
+        # Last, as a stage whose state is that of its last step is done.
+        state = {"step": step, "seconds": seconds, "stage": stage.state()}
+        state["average"] = average.state_dict()
+        torch.save(state, state_file.with_suffix(".part"))
+        state_file.with_suffix(".part").replace(state_file)
 
     def evaluate() -> Logs:
         with average.applied(), torch.no_grad():
@@ -128,7 +140,8 @@ def run(
             for name, value in scores.items():
                 writer.add_scalar(f"dev/{name}", value, step)
             line = {"step": step, "seconds": round(seconds), **logs, **scores}
-            record.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            known = {k: round(v, 4) if math.isfinite(v) else None for k, v in line.items()}
+            record.write(json.dumps(known) + "\n")
             record.flush()
             started = time.monotonic()
         if time.monotonic() - saved > 60 * save_minutes:

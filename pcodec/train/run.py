@@ -11,7 +11,7 @@ import torch
 from pcodec.clips import find_clips
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
-from pcodec.nn.weights import Networks
+from pcodec.nn.weights import Networks, read_about
 from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.stages import STAGES, Settings
@@ -39,6 +39,7 @@ def run_stage(
         settings = dataclasses.replace(settings, steps=steps)
     torch.manual_seed(settings.seed)
     networks = Networks(config)
+    read_about(out)
     for part in networks.PARTS:
         for folder in (out, init):
             if folder is not None and (folder / f"{part}.safetensors").exists():
@@ -47,7 +48,10 @@ def run_stage(
         else:
             if part in kind.needs:
                 raise PcodecError(f"{out}: stage {name} needs a trained {part}")
-    stage = kind(networks.to(device), settings)
+    try:
+        stage = kind(networks.to(device), settings)
+    except ValueError as error:
+        raise PcodecError(f"the recipe's stage {name}: {error}") from error
     if stage.game is not None:
         opponent = loop.discriminator_file(name)
         for folder in (out, init):
@@ -62,4 +66,6 @@ def run_stage(
     # Every third clip is enough to follow the training.
     paths = [path for path, _ in find_clips(dev)][::3] if dev else []
     clips = loop.read_clips(paths, config.sample_rate, config.column_samples)
+    if dev and not clips:
+        raise PcodecError(f"{dev}: no clip is long enough to measure on")
     loop.run(stage, batches, out, clips)

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pcodec.audio import Resampler
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
 from pcodec.nn.excitation import Pitch
@@ -72,6 +73,14 @@ class Settings:
     """of the trained weights in what is shipped; the rest is what the stage began with"""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """weights of the losses, by name"""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "columns"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: a whole number from 1 on")
+        for name in ("learning_rate", "warm_up", "ema", "share"):
+            if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: a number from 0 on")
 
 
 def refuse_disturbance(rate: int) -> None:
@@ -158,8 +167,12 @@ class Stage:
     """each module's gradients are clipped to this norm"""
     rates: ClassVar[dict[str, float]] = {}
     """learning rates of modules, relative to the stage's"""
+    options: ClassVar[tuple[str, ...]] = ()
+    """that a recipe may set"""
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
+        if unknown := sorted(set(settings.options) - set(self.options)):
+            raise ValueError(f"no option {', '.join(unknown)}")
         self.networks, self.settings = networks, settings
         self.device = networks.mel.window.device
         self.autocast = mixed_precision(self.device)
@@ -247,7 +260,7 @@ class Stage:
     def load_state(self, state: dict[str, Any]) -> None:
         self.trained.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.game is not None:
+        if self.game is not None and "game" in state:  # else it comes in now
             self.game.load_state_dict(state["game"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
@@ -289,12 +302,18 @@ class VqVae(Stage):
             counts += torch.bincount(codes.indices.flatten().cpu(), minlength=len(counts))
             plain += float((decoded - mel).abs().mean())
             ideal = ideal_vocoder(n, clip, (decoded - mel).cpu())
-            pesq.append(metrics.or_nan("pesq", clip.numpy(), ideal.numpy()))
+            rate = n.config.sample_rate
+            pesq.append(metrics.or_nan("pesq", as_measured(clip, rate), as_measured(ideal, rate)))
         return {
             "log_mel_error": plain / len(clips),
             "pesq_ideal_vocoder": float(np.nanmean(pesq)),
             "entropy_bits": metrics.entropy_bits(counts.long().numpy()),
         }
+
+
+def as_measured(samples: Tensor, rate: int) -> metrics.Samples:
+    """Samples (n,) at the rate that the metrics are defined at."""
+    return Resampler(rate, metrics.RATE)(samples.cpu().numpy(), last=True)
 
 
 def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
@@ -317,6 +336,7 @@ class Adversarial(VqVae):
     """
 
     name = "adversarial"
+    options: ClassVar[tuple[str, ...]] = ("adversarial",)
     needs: ClassVar[tuple[str, ...]] = VqVae.parts
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
@@ -353,6 +373,7 @@ class Waveform(Stage):
     """
 
     max_norm: ClassVar[float] = 10.0
+    options: ClassVar[tuple[str, ...]] = ("adversarial", "judged", "free", "disturbance")
     vocoder: ClassVar[str] = "spectral"
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
@@ -436,18 +457,20 @@ class Waveform(Stage):
         scores: dict[str, list[float]] = {"pesq": [], "stoi": [], "pesq_true_mel": []}
         scores |= {"log_mel_error": [], "log_mel_distance": []}
         counts = torch.zeros(n.config.codebook_entries, dtype=torch.int64)
+        rate = n.config.sample_rate
         for clip in clips:
+            own = as_measured(clip, rate)
             mel = n.mel(clip[None].to(self.device))
             indices = n.quantizer.nearest(n.encoder(mel))
             counts += torch.bincount(indices.flatten().cpu(), minlength=len(counts))
             decoded = n.decoder(n.quantizer.lookup(indices))
             scores["log_mel_error"].append(float((decoded - mel).abs().mean()))
-            output = vocoder(decoded)[0].clamp(-1, 1).cpu().numpy()
-            scores["pesq"].append(metrics.or_nan("pesq", clip.numpy(), output))
-            scores["stoi"].append(metrics.or_nan("stoi", clip.numpy(), output))
-            scores["log_mel_distance"].append(metrics.log_mel_distance(clip.numpy(), output))
-            best = vocoder(mel)[0].clamp(-1, 1).cpu().numpy()
-            scores["pesq_true_mel"].append(metrics.or_nan("pesq", clip.numpy(), best))
+            output = as_measured(vocoder(decoded)[0].clamp(-1, 1), rate)
+            scores["pesq"].append(metrics.or_nan("pesq", own, output))
+            scores["stoi"].append(metrics.or_nan("stoi", own, output))
+            scores["log_mel_distance"].append(metrics.log_mel_distance(own, output))
+            best = as_measured(vocoder(mel)[0].clamp(-1, 1), rate)
+            scores["pesq_true_mel"].append(metrics.or_nan("pesq", own, best))
         means = {name: float(np.nanmean(values)) for name, values in scores.items()}
         return {**means, "entropy_bits": metrics.entropy_bits(counts.numpy())}
 
@@ -459,6 +482,7 @@ class Vocoder(Waveform):
     """
 
     name = "vocoder"
+    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "true_share")
     parts: ClassVar[tuple[str, ...]] = ("spectral",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
@@ -477,6 +501,7 @@ class EndToEnd(Waveform):
     """
 
     name = "end_to_end"
+    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "commitment")
     # They are ripe when the vocoder is not.
     rates: ClassVar[dict[str, float]] = {"encoder": 0.4, "decoder": 0.4}
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
@@ -508,6 +533,7 @@ class Joint(Waveform):
     """Decoder and spectral vocoder together. Option "mel": weight of the decoder's own loss."""
 
     name = "joint"
+    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel")
     # It is ripe when the vocoder is not.
     rates: ClassVar[dict[str, float]] = {"decoder": 0.3}
     parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
@@ -531,6 +557,7 @@ class HifiGanVocoder(Waveform):
     """The paper's vocoder, on what the frozen codec reconstructs."""
 
     name = "hifigan"
+    options: ClassVar[tuple[str, ...]] = ("adversarial", "judged", "disturbance")
     parts: ClassVar[tuple[str, ...]] = ("hifigan",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
     vocoder: ClassVar[str] = "hifigan"
@@ -558,6 +585,7 @@ class ConcealmentModel(Stage):
     """
 
     name = "concealment"
+    options: ClassVar[tuple[str, ...]] = ("mel", "disturbance")
     parts: ClassVar[tuple[str, ...]] = ("concealment",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
