@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import pcodec
-from pcodec.audio import Resampler, read
+from pcodec.audio import Resampler, Writer, read
 from pcodec.bitpack import pack, unpack
 from pcodec.codec import CHUNK_COLUMNS, Decoding, encode_stream
 from pcodec.eval.codecs import AbsentError, Opus
@@ -81,7 +82,14 @@ def main() -> None:
     polar = [vocoder.polar(mel, {}, True) for mel in mels]
     spectra = [vocoder.consistency(*x, {}, True) for x in polar]
     wide = np.resize(clip, SECONDS * 44100)
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file, Writer(file, RATE) as writer:
+            for piece in pieces:
+                writer.write(piece[0])
+
     stages: list[tuple[str, Callable[[], Any]]] = [
+        ("read a WAV file", lambda: read(wav, RATE)),
         ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
         ("encode: spectrum", each(lambda x: encoder.magnitudes(x, {}, True), pieces)),
         ("encode: mel, encoder", each(lambda x: encoder.latents(magnitudes=x), magnitudes)),
@@ -95,8 +103,12 @@ def main() -> None:
             each(lambda x: vocoder.consistency(*x, {}, True), polar),
         ),
         ("decode: vocoder, synthesis", each(lambda x: vocoder.synthesis(x, {}, True), spectra)),
+        ("write a WAV file", lambda: write(wav)),
     ]
-    rows += [(name, best(what)) for name, what in stages]
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder, "speech.wav")
+        write(wav)
+        rows += [(name, best(what)) for name, what in stages]
     rows += [("**encode, all**", best(encode)), ("**decode, all**", best(decode))]
     try:
         peer = Opus(8000)
