@@ -417,9 +417,6 @@ class _Watched:
     def tell(self) -> int:
         return self._try(self._file.tell, -1)
 
-    def flush(self) -> None:
-        self._file.flush()
-
 
 def _wav_header(rate: int) -> bytes:
     """RIFF header of 16-bit mono PCM of unknown length."""

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,7 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
     here = Path(__file__).parent.parent
     code = [*here.glob("*.py"), *(here / "inference").glob("*.py")]
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
-    digest = hashlib.sha256(b"".join(p.read_bytes() for p in files))
-    digest.update(onnxruntime.__version__.encode())
+    identity = _digest(files) + onnxruntime.__version__
 
     def run(samples: Samples) -> Coded:
         def encode() -> tuple[bytes, int]:
@@ -118,7 +117,7 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
 
     name = "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
     about = f"{chosen.name}, vocoder {vocoder}"
-    return Coder(name, about, digest.hexdigest(), run)
+    return Coder(name, about, identity, run)
 
 
 def library(name: str, package: str) -> ctypes.CDLL:
@@ -460,16 +459,16 @@ def command(name: str, text: str) -> Coder:
             decoded = read(files["out"], RATE)
         return Coded(decoded, 8 * size, size, encode_seconds, decode_seconds)
 
-    return Coder(name, text.strip(), text + _digest(encoder + decoder), run)
+    # With the files that both name: programs, scripts, weights.
+    named = (Path(shutil.which(word) or word) for word in encoder + decoder)
+    return Coder(name, text.strip(), text + _digest(p for p in named if p.is_file()), run)
 
 
-def _digest(words: list[str]) -> str:
-    """Of the files that two command lines name: programs, scripts, weights."""
+def _digest(files: Iterable[Path]) -> str:
+    """Of what is in files."""
     digest = hashlib.sha256()
-    for word in words:
-        path = Path(shutil.which(word) or word)
-        if path.is_file():
-            digest.update(path.read_bytes())
+    for path in files:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -500,10 +499,7 @@ def python(name: str, text: str) -> Coder:
         # Both directions in one call.
         return Coded(decoded, bits, -(-bits // 8), seconds, 0.0)
 
-    digest = hashlib.sha256()
-    for path in sorted(_beside(source)):
-        digest.update(path.read_bytes())
-    return Coder(name, f"python:{text}", text + digest.hexdigest(), run)
+    return Coder(name, f"python:{text}", text + _digest(sorted(_beside(source))), run)
 
 
 def _beside(source: Path) -> set[Path]:

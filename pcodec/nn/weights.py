@@ -69,7 +69,7 @@ class Networks(nn.Module):
             arrays = self.mel.window, self.mel.filters, self.quantizer.codebook
             window, filters, codebook = (array.cpu().numpy() for array in arrays)
             about["bitstream_id"] = bitstream_id(self.config, window, filters, codebook).hex()
-        with _replaced(folder / "config.json") as config:
+        with replaced(folder / "config.json") as config:
             config.write_text(json.dumps(about, indent=2) + "\n")
 
     def load(self, folder: Path, parts: tuple[str, ...]) -> None:
@@ -110,12 +110,12 @@ def read_about(folder: Path) -> dict[str, Any]:
 def save_half(tensors: dict[str, Tensor], path: Path) -> None:
     """Writes tensors as float16; the front end's stay float32, as the id covers their bits."""
     half = {k: (v if k.startswith("mel.") else v.half()).contiguous() for k, v in tensors.items()}
-    with _replaced(path) as part:
+    with replaced(path) as part:
         save_file(half, part)
 
 
 @contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path) -> Iterator[Path]:
     """What to write, so that a file is there whole, the old or the new one, at any time."""
     part = path.with_name(f"{path.name}.part")
     yield part

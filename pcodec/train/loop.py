@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pcodec.audio import read
+from pcodec.nn.weights import replaced
 from pcodec.train.data import Batches
 from pcodec.train.stages import Logs, Stage
 
@@ -110,8 +111,8 @@ def run(
         # Last, as a stage whose state is that of its last step is done.
         state = {"step": step, "seconds": seconds, "stage": stage.state()}
         state["average"] = average.state_dict()
-        torch.save(state, state_file.with_suffix(".part"))
-        state_file.with_suffix(".part").replace(state_file)
+        with replaced(state_file) as part:
+            torch.save(state, part)
 
     def evaluate() -> Logs:
         with average.applied(), torch.no_grad():

@@ -39,7 +39,7 @@ def run_stage(
         settings = dataclasses.replace(settings, steps=steps)
     torch.manual_seed(settings.seed)
     networks = Networks(config)
-    read_about(out)
+    read_about(out)  # what cannot be read could not be saved into, after the first minutes
     for part in networks.PARTS:
         for folder in (out, init):
             if folder is not None and (folder / f"{part}.safetensors").exists():
