@@ -21,7 +21,7 @@ import numpy as np
 
 import pcodec
 from pcodec.audio import read
-from pcodec.clips import read_list
+from pcodec.audio.clips import read_list
 from pcodec.codec import Codec
 from pcodec.eval.metrics import RATE, Samples, or_nan
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 import pcodec
 from pcodec.audio import read
-from pcodec.bitpack import pack
-from pcodec.clips import find_clips
+from pcodec.audio.clips import find_clips
 from pcodec.codec import Codec
 from pcodec.cores import cores
-from pcodec.eval.codecs import FRAME, AbsentError, Opus
 from pcodec.eval.metrics import RATE, Samples, or_nan
+from pcodec.eval.peers.base import FRAME, AbsentError, Opus
+from pcodec.pcx.packing import pack
 
 TICK = 512
 """samples: the loss process lives on a grid of 32 ms"""

@@ -20,11 +20,11 @@ import numpy as np
 
 import pcodec
 from pcodec.audio import Resampler, Writer, read
-from pcodec.bitpack import pack, unpack
 from pcodec.codec import CHUNK_COLUMNS, Decoding, encode_stream
-from pcodec.eval.codecs import AbsentError, Opus
 from pcodec.eval.metrics import RATE
-from pcodec.inference.networks import SpectralVocoder
+from pcodec.eval.peers.base import AbsentError, Opus
+from pcodec.pcx.packing import pack, unpack
+from pcodec.runtime.spectral import SpectralVocoder
 
 SECONDS = 60
 

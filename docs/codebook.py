@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pcodec import models
-from pcodec.eval.pictures import draw_codebook
+from pcodec.report.drawings import draw_codebook
 
 with Path(__file__).with_name("codebook.png").open("wb") as file:
     draw_codebook(models.find(), file)

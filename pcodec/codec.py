@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.audio import Resampler, Samples, clean, resampled_length
-from pcodec.bitpack import Indices, check_indices, unpack
-from pcodec.container import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
 from pcodec.cores import cores
 from pcodec.errors import AudioError, FormatError, PcodecError
-from pcodec.inference.graph import Processor
-from pcodec.inference.memory import Array, Past
-from pcodec.inference.networks import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
 from pcodec.models import Model
+from pcodec.pcx.packing import Indices, check_indices, unpack
+from pcodec.pcx.parser import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
+from pcodec.runtime.graph import Processor
+from pcodec.runtime.spectral import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
+from pcodec.runtime.state import Array, Past
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -15,8 +15,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pcodec.config import CodecConfig
-from pcodec.container import Header
 from pcodec.errors import ModelMismatchError, PcodecError
+from pcodec.pcx.parser import Header
 
 DEFAULT = "speech16k"
 VOCODERS = ("spectral", "hifigan")

@@ -14,8 +14,8 @@ import zlib
 
 import numpy as np
 
-from pcodec.container import HEAD_BYTES, Header, Parser, Writer, block
 from pcodec.errors import FormatError
+from pcodec.pcx.parser import HEAD_BYTES, Header, Parser, Writer, block
 
 MEGABYTE = 1 << 20
 

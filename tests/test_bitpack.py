@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcodec.bitpack import column_bytes, pack, unpack
+from pcodec.pcx.packing import column_bytes, pack, unpack
 
 
 def geometries():

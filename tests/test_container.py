@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcodec import ChecksumError, FormatError, TruncatedError, VersionError
-from pcodec.container import END, MAGIC, Header, Parser, Writer, block, seek
+from pcodec.pcx.parser import END, MAGIC, Header, Parser, Writer, block, seek
 
 HEADER = Header(source_rate=16000, bitstream_id=bytes(range(16)), serial=7)
 

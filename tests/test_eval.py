@@ -17,11 +17,13 @@ from test_cli import one_line
 
 from pcodec import models
 from pcodec.errors import PcodecError
-from pcodec.eval import codecs, metrics, pictures
+from pcodec.eval import metrics
 from pcodec.eval.evaluate import align, code, delay, interval, score
-from pcodec.inference.graph import Processor
-from pcodec.inference.networks import Decoder
-from pcodec.nn.weights import Networks
+from pcodec.eval.peers import base as codecs
+from pcodec.networks.checkpoint import Networks
+from pcodec.report import drawings as pictures
+from pcodec.runtime.graph import Processor
+from pcodec.runtime.spectral import Decoder
 
 RATE = 16000
 QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcodec.container import Parser
+from pcodec.pcx.parser import Parser
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = {

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from pcodec import signal
+from pcodec import dsp as signal
 from pcodec.errors import PcodecError
-from pcodec.inference import graph, networks, spectra
-from pcodec.inference.excitation import Excitation
-from pcodec.inference.weights import Weights
-from pcodec.nn.layers import ConvNeXtBlock
-from pcodec.nn.mel import InverseSTFT
-from pcodec.nn.vocoder import Spectrum
-from pcodec.nn.weights import Networks
+from pcodec.networks.checkpoint import Networks
+from pcodec.networks.layers import ConvNeXtBlock
+from pcodec.networks.mel import InverseSTFT
+from pcodec.networks.spectral import Spectrum
+from pcodec.runtime import graph
+from pcodec.runtime import spectral as networks
+from pcodec.runtime import stft as spectra
+from pcodec.runtime.excitation import Excitation
+from pcodec.runtime.weights import Weights
 
 ONE = graph.Processor()
 

@@ -3,14 +3,14 @@ import pytest
 import torch
 from conftest import SMALL as CONFIG
 
-from pcodec.nn.concealment import Concealment
-from pcodec.nn.excitation import Excitation, Pitch
-from pcodec.nn.hifigan import HifiGan
-from pcodec.nn.mel import InverseSTFT
-from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
-from pcodec.nn.quantizer import Quantizer
-from pcodec.nn.vocoder import SpectralVocoder
-from pcodec.signal import BINS, mel_filters
+from pcodec.dsp import BINS, mel_filters
+from pcodec.networks.concealment import Concealment
+from pcodec.networks.decoder import PatchDecoder, PatchEncoder
+from pcodec.networks.excitation import Excitation, Pitch
+from pcodec.networks.hifigan import HifiGan
+from pcodec.networks.mel import InverseSTFT
+from pcodec.networks.quantizer import Quantizer
+from pcodec.networks.spectral import SpectralVocoder
 from pcodec.train.pitch import track_pitch
 
 

@@ -14,7 +14,7 @@ import soundfile
 import pcodec
 from pcodec.cli import cli, error_line
 from pcodec.errors import PcodecError
-from pcodec.eval import listening
+from pcodec.report import page as listening
 
 RATE = 16000
 MARKUP = "<script>alert(1)</script>"

@@ -7,17 +7,17 @@ import torch
 from conftest import SPEECH
 
 from pcodec import AudioError
+from pcodec.audio.clips import find_clips
 from pcodec.cli.train import STAGES
-from pcodec.clips import find_clips
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
 from pcodec.models import read_model
-from pcodec.nn.weights import Networks
-from pcodec.train import stages
+from pcodec.networks.checkpoint import Networks
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.loop import read_clips
 from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, limit_gradient
+from pcodec.train.stages import base as stages
 
 RECIPE = """
 [codec]

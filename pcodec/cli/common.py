@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import click
 from tqdm import tqdm
 
-from pcodec.audio_formats import AUDIO_SUFFIXES
+from pcodec.audio.formats import AUDIO_SUFFIXES
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, discard_output, error_line
 from pcodec.cores import cores
 from pcodec.errors import PcodecError

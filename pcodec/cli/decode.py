@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pcodec import models
-from pcodec.audio_formats import AUDIO_SUFFIXES, SUBTYPES
+from pcodec.audio.formats import AUDIO_SUFFIXES, SUBTYPES
 from pcodec.cli import common
 
 

@@ -116,8 +116,8 @@ def eval(  # noqa: A001
         if not os.access(output.parent, os.W_OK):  # found out now, not after the work
             raise PcodecError(f"{output.parent}: cannot be written to")
     try:
-        from pcodec.eval import codecs
         from pcodec.eval.evaluate import Evaluation
+        from pcodec.eval.peers import base as codecs
     except ImportError as error:
         raise PcodecError(f"eval needs pip install 'pcodec-speech[eval]' ({error})") from error
     models.find(model)

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from pcodec import container, models
+from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
-from pcodec.container import Parser, Piece
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.models import Model
+from pcodec.pcx import parser as container
+from pcodec.pcx.parser import Parser, Piece
 
 
 def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
@@ -90,7 +91,7 @@ def draw(
 ) -> None:
     """The picture of --grid."""
     try:
-        from pcodec.eval.pictures import draw_stream
+        from pcodec.report.drawings import draw_stream
     except ImportError as error:
         raise PcodecError(f"--grid needs pip install 'pcodec-speech[eval]' ({error})") from error
     if all(piece.indices is None for piece in pieces):

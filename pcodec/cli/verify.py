@@ -9,9 +9,9 @@ import click
 from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
 from pcodec.cli.info import describe, scan
-from pcodec.container import Parser
 from pcodec.errors import PcodecError
 from pcodec.models import Model
+from pcodec.pcx.parser import Parser
 
 
 def decode(path: Path, model: Model | None) -> Parser:

@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pcodec.audio import read
-from pcodec.clips import read_list
-from pcodec.container import Parser
+from pcodec.audio.clips import read_list
 from pcodec.errors import PcodecError
-from pcodec.eval import codecs
-from pcodec.eval.listening import FORMAT
 from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
+from pcodec.eval.peers import base as codecs
+from pcodec.pcx.parser import Parser
+from pcodec.report.page import FORMAT
 
 LONGEST_DELAY = 4000
 """samples: what may be a codec's delay"""
@@ -130,7 +130,7 @@ def _coder(spec: str, model: str | None) -> codecs.Coder:
 def _version(metric: str) -> str:
     package = METRICS[metric].package
     here = Path(__file__).parent
-    files = here / "metrics.py", here.parent / "signal.py", here.parent / "inference" / "spectra.py"
+    files = here / "metrics.py", here.parent / "dsp.py", here.parent / "runtime" / "stft.py"
     source = b"".join(path.read_bytes() for path in files)
     version = importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     return f"{version} {hashlib.sha256(source).hexdigest()}"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcodec.inference.spectra import Analysis
-from pcodec.signal import hann, mel_filters
+from pcodec.dsp import hann, mel_filters
+from pcodec.runtime.stft import Analysis
 
 Samples = NDArray[np.float32]
 RATE = 16000

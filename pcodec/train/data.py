@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pcodec.audio import Samples, read
-from pcodec.clips import find_clips
+from pcodec.audio.clips import find_clips
 from pcodec.errors import AudioError
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pcodec.audio import read
-from pcodec.nn.weights import replaced
+from pcodec.networks.checkpoint import replaced
 from pcodec.train.data import Batches
-from pcodec.train.stages import Logs, Stage
+from pcodec.train.stages.base import Logs, Stage
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: int) -> float:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.mel import squared_length
-from pcodec.nn.vocoder import Spectrum
-from pcodec.signal import mel_filters, mel_inverse
+from pcodec.dsp import mel_filters, mel_inverse
+from pcodec.networks.mel import squared_length
+from pcodec.networks.spectral import Spectrum
 
 
 def loudness_weights(log_mel: Tensor) -> Tensor:

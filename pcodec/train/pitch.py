@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcodec.nn.excitation import Excitation, Pitch
-from pcodec.signal import BINS, BINS_AN_OCTAVE, LOW, NOISE_FRAMES
+from pcodec.dsp import BINS, BINS_AN_OCTAVE, LOW, NOISE_FRAMES
+from pcodec.networks.excitation import Excitation, Pitch
 
 WINDOW = 768
 """samples at 16 kHz"""

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from pcodec.clips import find_clips
+from pcodec.audio.clips import find_clips
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
-from pcodec.nn.weights import Networks, read_about
+from pcodec.networks.checkpoint import Networks, read_about
 from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus
-from pcodec.train.stages import STAGES, Settings
+from pcodec.train.stages.base import STAGES, Settings
 
 
 def run_stage(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.layers import CausalConv, ConvNeXtBlock
+from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
 class Concealment(nn.Module):

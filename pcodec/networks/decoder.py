@@ -11,8 +11,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.layers import CausalConv, ConvNeXtBlock
-from pcodec.signal import MEAN, SPREAD
+from pcodec.dsp import MEAN, SPREAD
+from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
 class PatchEncoder(nn.Module):

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.models import bitstream_id
-from pcodec.nn.concealment import Concealment
-from pcodec.nn.hifigan import HifiGan
-from pcodec.nn.mel import MelSpectrogram
-from pcodec.nn.patch_vqvae import PatchDecoder, PatchEncoder
-from pcodec.nn.quantizer import Quantizer
-from pcodec.nn.vocoder import SpectralVocoder
+from pcodec.networks.concealment import Concealment
+from pcodec.networks.decoder import PatchDecoder, PatchEncoder
+from pcodec.networks.hifigan import HifiGan
+from pcodec.networks.mel import MelSpectrogram
+from pcodec.networks.quantizer import Quantizer
+from pcodec.networks.spectral import SpectralVocoder
 
 
 class Networks(nn.Module):

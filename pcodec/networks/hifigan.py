@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import DILATIONS, KERNELS, RESIDUAL_KERNELS, SLOPE, STRIDES, CodecConfig
-from pcodec.nn.layers import CausalConv
-from pcodec.signal import MEAN, SPREAD, mel_inverse
+from pcodec.dsp import MEAN, SPREAD, mel_inverse
+from pcodec.networks.layers import CausalConv
 
 
 class CausalConv1d(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pcodec.audio_formats import AUDIO_SUFFIXES
+from pcodec.audio.formats import AUDIO_SUFFIXES
 from pcodec.errors import AudioError
 
 

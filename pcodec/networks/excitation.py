@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.nn.layers import CausalConv, ConvNeXtBlock
-from pcodec.signal import (
+from pcodec.dsp import (
     BINS,
     BINS_AN_OCTAVE,
     HANN_TRANSFORM,
@@ -23,6 +22,7 @@ from pcodec.signal import (
     NOISE_FRAMES,
     noise_phases,
 )
+from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
 def hann_transform(bins: Tensor) -> Tensor:

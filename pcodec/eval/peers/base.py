@@ -93,8 +93,8 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
     from pcodec.codec import Codec, Decoding, encode_stream
 
     codec = Codec(chosen, vocoder, threads=1)
-    here = Path(__file__).parent.parent
-    code = [*here.glob("*.py"), *(here / "inference").glob("*.py")]
+    here = Path(__file__).parents[2]
+    code = [p for part in (".", "audio", "pcx", "runtime") for p in (here / part).glob("*.py")]
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
     identity = _digest(files) + onnxruntime.__version__
 

@@ -1,4 +1,4 @@
-"""`pcodec.nn.excitation` in NumPy: a pulse train of the predicted pitch, or noise."""
+"""`pcodec.networks.excitation` in NumPy: a pulse train of the predicted pitch, or noise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.inference.memory import Array, Past
-from pcodec.signal import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
+from pcodec.dsp import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
+from pcodec.runtime.state import Array, Past
 
 
 def hann_transform(bins: Array) -> Array:

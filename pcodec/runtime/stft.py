@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.inference.memory import Array, Past
-from pcodec.signal import BEYOND, FLOOR, hann, pieces_of
+from pcodec.dsp import BEYOND, FLOOR, hann, pieces_of
+from pcodec.runtime.state import Array, Past
 
 
 def unit(real: Array, imaginary: Array) -> tuple[Array, Array]:
@@ -101,7 +101,7 @@ class Synthesis:
 
 
 class Consistency:
-    """`pcodec.nn.vocoder.Consistency`: phases that agree with each other, with no look-ahead."""
+    """The same as in `pcodec.networks.spectral`: phases that agree, with no look-ahead."""
 
     def __init__(self, config: CodecConfig) -> None:
         self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames

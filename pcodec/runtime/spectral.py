@@ -1,4 +1,4 @@
-"""The networks of a codec, ready to run: `pcodec.nn`'s, as graphs with NumPy between them."""
+"""The networks of a codec, ready to run: `pcodec.networks`'s, as graphs with NumPy between them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pcodec.config import (
     STRIDES,
     CodecConfig,
 )
-from pcodec.inference.excitation import Excitation
-from pcodec.inference.graph import LAST, Graph, Network, Processor, blocks, exact_block
-from pcodec.inference.memory import Array, Past, with_past
-from pcodec.inference.spectra import Analysis, Consistency, Synthesis
-from pcodec.inference.weights import Weights, read_weights
+from pcodec.dsp import FLOOR, MEAN, SPREAD, mel_inverse
 from pcodec.models import bitstream_id
-from pcodec.signal import FLOOR, MEAN, SPREAD, mel_inverse
+from pcodec.runtime.excitation import Excitation
+from pcodec.runtime.graph import LAST, Graph, Network, Processor, blocks, exact_block
+from pcodec.runtime.state import Array, Past, with_past
+from pcodec.runtime.stft import Analysis, Consistency, Synthesis
+from pcodec.runtime.weights import Weights, read_weights
 
 
 class Encoder:

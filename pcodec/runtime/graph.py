@@ -19,8 +19,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from pcodec.errors import PcodecError
-from pcodec.inference.memory import Array, Past
-from pcodec.inference.weights import Weights
+from pcodec.runtime.state import Array, Past
+from pcodec.runtime.weights import Weights
 
 OPSETS = {"": 17, "com.microsoft": 1}
 IR_VERSION = 8

@@ -24,13 +24,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pcodec.audio import Resampler
+from pcodec.dsp import MEAN, SPREAD, mel_filters
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
-from pcodec.nn.excitation import Pitch
-from pcodec.nn.mel import InverseSTFT
-from pcodec.nn.vocoder import Spectrum
-from pcodec.nn.weights import Networks, save_half
-from pcodec.signal import MEAN, SPREAD, mel_filters
+from pcodec.networks.checkpoint import Networks, save_half
+from pcodec.networks.excitation import Pitch
+from pcodec.networks.mel import InverseSTFT
+from pcodec.networks.spectral import Spectrum
 from pcodec.train.discriminators import (
     Judgement,
     MelDiscriminator,

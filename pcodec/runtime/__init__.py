@@ -1,4 +1,4 @@
 """A codec's networks as a processor runs them: graphs for ONNX Runtime, and NumPy between them.
 
-What they learn in is `pcodec.nn`, in torch, which is not needed here.
+What they learn in is `pcodec.networks`, in torch, which is not needed here.
 """

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcodec import models
-from pcodec.container import Header
 from pcodec.eval.metrics import entropy_bits
-from pcodec.inference.graph import Processor
-from pcodec.inference.networks import Decoder
+from pcodec.pcx.parser import Header
+from pcodec.runtime.graph import Processor
+from pcodec.runtime.spectral import Decoder
 
 MOST_COLUMNS = 1875
 """that a picture shows: one minute"""

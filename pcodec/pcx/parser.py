@@ -18,8 +18,8 @@ import construct as c
 import numpy as np
 from numpy.typing import NDArray
 
-from pcodec.bitpack import Indices, column_bytes, pack, unpack
 from pcodec.errors import ChecksumError, FormatError, TruncatedError, VersionError
+from pcodec.pcx.packing import Indices, column_bytes, pack, unpack
 
 MAGIC = b"\x89PCX\r\n\x1a\n"
 SYNC = b"\xf5\xb2"

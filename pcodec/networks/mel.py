@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.signal import FLOOR, mel_filters
+from pcodec.dsp import FLOOR, mel_filters
 
 
 def squared_length(vectors: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.nn.excitation import Excitation, Pitch
-from pcodec.nn.layers import CausalConv, ConvNeXtBlock
-from pcodec.nn.mel import InverseSTFT
-from pcodec.signal import BEYOND, MEAN, SPREAD, mel_inverse
+from pcodec.dsp import BEYOND, MEAN, SPREAD, mel_inverse
+from pcodec.networks.excitation import Excitation, Pitch
+from pcodec.networks.layers import CausalConv, ConvNeXtBlock
+from pcodec.networks.mel import InverseSTFT
 
 
 def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor, Tensor]:

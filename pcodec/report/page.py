@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.config import CodecConfig
-from pcodec.container import Header, Parser, grid
+from pcodec.dsp import hann, mel_filters
 from pcodec.errors import ModelMismatchError, PcodecError
-from pcodec.inference.spectra import Analysis
-from pcodec.signal import hann, mel_filters
+from pcodec.pcx.parser import Header, Parser, grid
+from pcodec.runtime.stft import Analysis
 
 FORMAT = "pcodec-eval/1"
 RATE = 16000
@@ -787,7 +787,7 @@ def in_script(value: Any) -> str:
 
 def part(suffix: str) -> str:
     """A part of the page that lies beside this file."""
-    return (resources.files("pcodec.eval") / f"report.{suffix}").read_text(encoding="utf-8")
+    return (resources.files("pcodec.report") / f"report.{suffix}").read_text(encoding="utf-8")
 
 
 def write_report(results: dict[str, Any], folder: Path, out: BinaryIO) -> None:

@@ -1,0 +1,1 @@
+"""The codecs that `pcodec eval` can put beside each other."""

@@ -1,0 +1,1 @@
+"""The page of a measurement: its tables, plots, pictures and listening tests."""
