@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pcodec.audio.reader import (
-    BLOCK_SECONDS,
-    RAW_FORMATS,
-    Reader,
-    Resampler,
-    Samples,
-    Writer,
-    clean,
-    read,
-    resampled_length,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pcodec.audio.formats import RAW_FORMATS
+    from pcodec.audio.pcm import Samples, clean
+    from pcodec.audio.reader import BLOCK_SECONDS, Reader, read
+    from pcodec.audio.resample import Resampler, resampled_length
+    from pcodec.audio.writer import Writer
 
 __all__ = [
     "BLOCK_SECONDS",
@@ -25,3 +23,19 @@ __all__ = [
     "read",
     "resampled_length",
 ]
+
+_MODULES = {
+    "formats": ("RAW_FORMATS",),
+    "pcm": ("Samples", "clean"),
+    "reader": ("BLOCK_SECONDS", "Reader", "read"),
+    "resample": ("Resampler", "resampled_length"),
+    "writer": ("Writer",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What only names a suffix loads no library.
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"pcodec.audio.{module}"), name)
+    raise AttributeError(f"module 'pcodec.audio' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""File name suffixes of audio, and what libsndfile calls them; imports nothing."""
+"""Names of audio: file suffixes, and what libsndfile calls them; raw samples. Imports nothing."""
 
 from __future__ import annotations
 
@@ -18,3 +18,4 @@ AUDIO_SUFFIXES = {
 }
 SUBTYPES = {".opus": "OPUS"}
 """Where a suffix says more than the format."""
+RAW_FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}

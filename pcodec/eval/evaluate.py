@@ -29,8 +29,8 @@ import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pcodec.audio import read
 from pcodec.audio.clips import read_list
+from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
 from pcodec.eval.peers import base as codecs

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pcodec.audio import Samples, read
 from pcodec.audio.clips import find_clips
+from pcodec.audio.pcm import Samples
+from pcodec.audio.reader import read
 from pcodec.errors import AudioError
 
 

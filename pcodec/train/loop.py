@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pcodec.audio import read
+from pcodec.audio.reader import read
 from pcodec.networks.checkpoint import replaced
 from pcodec.train.data import Batches
 from pcodec.train.stages.base import Logs, Stage

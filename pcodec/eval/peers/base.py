@@ -28,7 +28,7 @@ import soundfile
 import soxr
 
 from pcodec import models
-from pcodec.audio import read
+from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pcodec.audio import Resampler
+from pcodec.audio.resample import Resampler
 from pcodec.dsp import MEAN, SPREAD, mel_filters
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
