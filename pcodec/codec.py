@@ -16,12 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcodec import models
-from pcodec.audio import Resampler, Samples, clean, resampled_length
+from pcodec.audio.pcm import Samples, clean
+from pcodec.audio.resample import Resampler, resampled_length
 from pcodec.cores import cores
 from pcodec.errors import AudioError, FormatError, PcodecError
 from pcodec.models import Model
+from pcodec.pcx.blocks import Damage, Piece
+from pcodec.pcx.layout import MAX_RATE, Header
 from pcodec.pcx.packing import Indices, check_indices, unpack
-from pcodec.pcx.parser import MAX_RATE, Damage, Header, Parser, Piece, Writer, seek
+from pcodec.pcx.parser import Parser
+from pcodec.pcx.seek import seek
+from pcodec.pcx.writer import Writer
 from pcodec.runtime.graph import Processor
 from pcodec.runtime.spectral import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
 from pcodec.runtime.state import Array, Past

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pcodec.config import CodecConfig
 from pcodec.errors import ModelMismatchError, PcodecError
-from pcodec.pcx.parser import Header
+from pcodec.pcx.layout import Header
 
 DEFAULT = "speech16k"
 VOCODERS = ("spectral", "hifigan")

@@ -15,7 +15,10 @@ import zlib
 import numpy as np
 
 from pcodec.errors import FormatError
-from pcodec.pcx.parser import HEAD_BYTES, Header, Parser, Writer, block
+from pcodec.pcx.blocks import block
+from pcodec.pcx.layout import HEAD_BYTES, Header
+from pcodec.pcx.parser import Parser
+from pcodec.pcx.writer import Writer
 
 MEGABYTE = 1 << 20
 

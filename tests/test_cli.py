@@ -19,7 +19,7 @@ from pcodec import PcodecError
 from pcodec.audio import Reader
 from pcodec.cli import COMMANDS
 from pcodec.cli.common import STREAM, open_output
-from pcodec.pcx.parser import SYNC
+from pcodec.pcx.layout import SYNC
 
 
 def one_line(result, *words):

@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcodec import ChecksumError, FormatError, TruncatedError, VersionError
-from pcodec.pcx.parser import END, MAGIC, Header, Parser, Writer, block, seek
+from pcodec.pcx.blocks import block
+from pcodec.pcx.layout import END, MAGIC, Header
+from pcodec.pcx.parser import Parser
+from pcodec.pcx.seek import seek
+from pcodec.pcx.writer import Writer
 
 HEADER = Header(source_rate=16000, bitstream_id=bytes(range(16)), serial=7)
 

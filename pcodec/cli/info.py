@@ -12,8 +12,9 @@ from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.models import Model
-from pcodec.pcx import parser as container
-from pcodec.pcx.parser import Parser, Piece
+from pcodec.pcx import blocks
+from pcodec.pcx.blocks import Piece
+from pcodec.pcx.parser import Parser
 
 
 def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
@@ -97,7 +98,7 @@ def draw(
     if all(piece.indices is None for piece in pieces):
         raise PcodecError(f"{path}: has no column to draw")
     header = parser.header_
-    indices = container.grid(pieces, header.rows)
+    indices = blocks.grid(pieces, header.rows)
     with common.named(path):
         model = models.for_header(header, model)
     with common.open_output(grid, path, force) as out:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.eval.metrics import entropy_bits
-from pcodec.pcx.parser import Header
+from pcodec.pcx.layout import Header
 from pcodec.runtime.graph import Processor
 from pcodec.runtime.spectral import Decoder
 

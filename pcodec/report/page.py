@@ -31,7 +31,9 @@ from pcodec import models
 from pcodec.config import CodecConfig
 from pcodec.dsp import hann, mel_filters
 from pcodec.errors import ModelMismatchError, PcodecError
-from pcodec.pcx.parser import Header, Parser, grid
+from pcodec.pcx.blocks import grid
+from pcodec.pcx.layout import Header
+from pcodec.pcx.parser import Parser
 from pcodec.runtime.stft import Analysis
 
 FORMAT = "pcodec-eval/1"

@@ -1,0 +1,67 @@
+"""Finding a column in a stream by its index."""
+
+from __future__ import annotations
+
+import binascii
+import io
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from pcodec.pcx.layout import END_BYTES, HEAD, HEAD_BYTES, OVERHEAD, RUN, SYNC, Header
+from pcodec.pcx.parser import Parser
+
+MAX_INDEX = 1 << 22
+"""Bytes of a frame index that a reader takes: ten years of equal blocks are one run of 17."""
+
+
+def seek(stream: BinaryIO, header: Header, column: int) -> int:
+    """Puts a stream at the last block that starts at or before a column.
+
+    Returns that block's first column. Needs the end and the index; without them, or where
+    they lead to no block, the stream stands behind its header and the result is 0.
+    """
+    for offset, first in _indexed(stream, header, column):
+        if offset >= stream.seek(0, io.SEEK_END):
+            break
+        stream.seek(offset)
+        raw = stream.read(HEAD_BYTES)
+        valid = raw[:3] == SYNC + b"A" and len(raw) == HEAD_BYTES
+        valid = valid and binascii.crc_hqx(raw[:12], 0) == int.from_bytes(raw[12:], "little")
+        if valid and HEAD.parse(raw).first_column == first:
+            stream.seek(offset)
+            return first
+    stream.seek(10)
+    stream.seek(int.from_bytes(stream.read(2), "little"))
+    return 0
+
+
+def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[int, int]]:
+    """(offset, first column) of the block that the index names for a column, if any."""
+    size = stream.seek(0, io.SEEK_END)
+    tail = max(0, size - END_BYTES - OVERHEAD)
+    stream.seek(tail)
+    parser = Parser(header)
+    parser.feed(stream.read())
+    if parser.end is None or not tail - MAX_INDEX <= parser.end["index_offset"] < tail:
+        return
+    stream.seek(parser.end["index_offset"])
+    runs = b""
+    while stream.tell() < tail:
+        raw = stream.read(HEAD_BYTES)
+        if raw[:3] != SYNC + b"I" or len(raw) < HEAD_BYTES:
+            return
+        content = raw + stream.read(HEAD.parse(raw).length + 4)
+        if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
+            return
+        runs += content[HEAD_BYTES:-4]
+    if len(runs) % RUN.itemsize:
+        return
+    for run in np.frombuffer(runs, RUN)[::-1].tolist():
+        offset, first, blocks, columns = run
+        if first <= column and blocks and columns:
+            k = min((column - first) // max(1, columns), blocks - 1)
+            yield offset + k * (OVERHEAD + columns * header.column_bytes), first + k * columns
+            return

@@ -1,0 +1,74 @@
+"""`Writer` packs columns into blocks as they come; it needs no stream that can seek."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zlib
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pcodec.pcx.blocks import block
+from pcodec.pcx.layout import END, MAX_PAYLOAD, RUN, Header
+from pcodec.pcx.packing import Indices, pack
+
+
+class Writer:
+    """Writes a stream: header at once, blocks as they fill, index and end by `finish`."""
+
+    def __init__(self, out: BinaryIO, header: Header) -> None:
+        self.out, self.header = out, header
+        self.offset = 0
+        self.columns = 0
+        self.indices_crc = 0
+        self.runs: list[tuple[int, int, int, int]] = []
+        self.waiting = np.zeros((0, header.rows), np.uint16)
+        self._write(header.to_bytes())
+
+    def _write(self, data: bytes) -> None:
+        self.out.write(data)
+        self.offset += len(data)
+
+    def write(self, columns: Indices) -> None:
+        """Takes indices (columns, rows); puts out all blocks that are full."""
+        self.waiting = np.concatenate([self.waiting, columns])
+        size = self.header.block_columns
+        full = len(self.waiting) // size * size
+        for start in range(0, full, size):
+            self._write_block(self.waiting[start : start + size])
+        self.waiting = self.waiting[full:]
+        if full:
+            self.out.flush()  # whoever listens to a pipe gets each block at once
+
+    def _write_block(self, columns: Indices) -> None:
+        payload = pack(columns, self.header.bits)
+        if self.runs and self.runs[-1][3] == len(columns):
+            offset, first, blocks, _ = self.runs.pop()
+            self.runs.append((offset, first, blocks + 1, len(columns)))
+        else:
+            self.runs.append((self.offset, self.columns, 1, len(columns)))
+        self._write(block(b"A", payload, self.columns, len(columns)))
+        self.indices_crc = zlib.crc32(payload, self.indices_crc)
+        self.columns += len(columns)
+
+    def finish(self, samples: int, tags: dict[str, Any] | None = None) -> None:
+        """Ends the stream of ``samples`` samples; corrects the header if ``out`` can seek."""
+        if len(self.waiting):
+            self._write_block(self.waiting)
+            self.waiting = self.waiting[:0]
+        if tags:
+            self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
+        index_offset = self.offset if self.runs else 0
+        runs = np.array(self.runs, RUN).tobytes()
+        whole = MAX_PAYLOAD // RUN.itemsize * RUN.itemsize
+        for start in range(0, len(runs), whole):
+            self._write(block(b"I", runs[start : start + whole]))
+        end = {"columns": self.columns, "samples": samples, "indices_crc": self.indices_crc}
+        self._write(block(b"Z", END.build({**end, "index_offset": index_offset})))
+        if self.header.samples is None and self.out.seekable():
+            self.out.seek(-self.offset, io.SEEK_CUR)
+            self.out.write(dataclasses.replace(self.header, samples=samples).to_bytes())
+            self.out.seek(0, io.SEEK_END)
+        self.out.flush()
