@@ -20,11 +20,12 @@ import numpy as np
 
 import pcodec
 from pcodec.audio import Resampler, Writer, read
-from pcodec.codec import CHUNK_COLUMNS, Decoding, encode_stream
 from pcodec.eval.metrics import RATE
 from pcodec.eval.peers.base import AbsentError, Opus
 from pcodec.pcx.packing import pack, unpack
+from pcodec.pcx.transcode import Decoding, encode_stream
 from pcodec.runtime.spectral import SpectralVocoder
+from pcodec.streams import CHUNK_COLUMNS
 
 SECONDS = 60
 

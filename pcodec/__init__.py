@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from pcodec.errors import (
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from pcodec.codec import Codec, decode, decode_together, encode, encode_together, load
+    from pcodec.api import decode, encode, load
+    from pcodec.codec import Codec
+    from pcodec.streams import decode_together, encode_together
 
 __all__ = [
     "AudioError",
@@ -39,10 +42,16 @@ __all__ = [
 ]
 
 
+_MODULES = {
+    "api": ("decode", "encode", "load"),
+    "codec": ("Codec",),
+    "streams": ("decode_together", "encode_together"),
+}
+
+
 def __getattr__(name: str) -> Any:
     # Only what needs the networks loads them: `pcodec info` does not.
-    if name in ("Codec", "decode", "decode_together", "encode", "encode_together", "load"):
-        import pcodec.codec
-
-        return getattr(pcodec.codec, name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"pcodec.{module}"), name)
     raise AttributeError(f"module 'pcodec' has no attribute {name!r}")

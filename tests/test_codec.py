@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcodec
-from pcodec.codec import Decoding, encode_stream
 from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks
 from pcodec.pcx.packing import pack
+from pcodec.pcx.transcode import Decoding, encode_stream
 
 
 def test_the_codec_says_its_rates(codec):

@@ -128,7 +128,7 @@ def decode(
         started = time.perf_counter()
         with common.open_input(source) as stream, common.named(source):
             from pcodec import audio
-            from pcodec.codec import Decoding
+            from pcodec.pcx.transcode import Decoding
 
             with loading:  # one codec for all files
                 decoding = Decoding(

@@ -58,7 +58,8 @@ def encode(
     chosen = models.find(model)
 
     from pcodec import audio
-    from pcodec.codec import Codec, checked_rate, encode_stream
+    from pcodec.codec import Codec, checked_rate
+    from pcodec.pcx.transcode import encode_stream
 
     codec = Codec(chosen, device=device, threads=1 if jobs.workers else threads)
 

@@ -16,7 +16,7 @@ from pcodec.pcx.parser import Parser
 
 def decode(path: Path, model: Model | None) -> Parser:
     """Decodes a whole stream; gives what `scan` does."""
-    from pcodec.codec import Decoding
+    from pcodec.pcx.transcode import Decoding
 
     with common.open_input(path) as stream, common.named(path):
         decoding = Decoding(stream, model)

@@ -90,7 +90,8 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
 
     import onnxruntime
 
-    from pcodec.codec import Codec, Decoding, encode_stream
+    from pcodec.codec import Codec
+    from pcodec.pcx.transcode import Decoding, encode_stream
 
     codec = Codec(chosen, vocoder, threads=1)
     here = Path(__file__).parents[2]
