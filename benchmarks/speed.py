@@ -75,7 +75,7 @@ def main() -> None:
     pieces = [clip[None, i : i + step] for i in range(0, len(clip), step)]
     magnitudes = [encoder.magnitudes(piece, {}, True) for piece in pieces]
     latents = [encoder.latents(magnitudes=m)[0] for m in magnitudes]
-    tokens = np.concatenate([encoder.nearest(x) for x in latents]).reshape(-1, 24)
+    tokens = np.concatenate([encoder.quantizer.nearest(x) for x in latents]).reshape(-1, 24)
     packed = pack(tokens, 10)
     looked = decoder.lookup(tokens)[None]
     parts = [looked[:, i : i + CHUNK_COLUMNS] for i in range(0, len(tokens), CHUNK_COLUMNS)]
@@ -94,7 +94,7 @@ def main() -> None:
         ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
         ("encode: spectrum", each(lambda x: encoder.magnitudes(x, {}, True), pieces)),
         ("encode: mel, encoder", each(lambda x: encoder.latents(magnitudes=x), magnitudes)),
-        ("encode: codebook search", each(encoder.nearest, latents)),
+        ("encode: codebook search", each(encoder.quantizer.nearest, latents)),
         ("encode: pack", lambda: pack(tokens, 10)),
         ("decode: unpack", lambda: unpack(packed, 24, 10)),
         ("decode: decoder", each(lambda x: decoder(x, {}, True), parts)),

@@ -16,8 +16,12 @@ from pcodec.errors import AudioError, PcodecError
 from pcodec.models import Model
 from pcodec.pcx.layout import MAX_RATE
 from pcodec.pcx.packing import Indices
+from pcodec.runtime.concealment import Concealment
+from pcodec.runtime.decoder import Decoder
+from pcodec.runtime.encoder import Encoder
 from pcodec.runtime.graph import Processor
-from pcodec.runtime.spectral import Concealment, Decoder, Encoder, HifiGan, SpectralVocoder
+from pcodec.runtime.hifigan import HifiGan
+from pcodec.runtime.spectral import SpectralVocoder
 from pcodec.streams import StreamDecoder, StreamEncoder
 
 MOST_THREADS = 8

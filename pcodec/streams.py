@@ -14,7 +14,7 @@ import numpy as np
 
 from pcodec.audio.pcm import Samples, clean
 from pcodec.pcx.packing import Indices, check_indices, unpack
-from pcodec.runtime.spectral import Concealment
+from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.state import Array, Past
 
 if TYPE_CHECKING:

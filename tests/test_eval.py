@@ -22,8 +22,8 @@ from pcodec.eval.evaluate import align, code, delay, interval, score
 from pcodec.eval.peers import base as codecs
 from pcodec.networks.checkpoint import Networks
 from pcodec.report import drawings as pictures
+from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.graph import Processor
-from pcodec.runtime.spectral import Decoder
 
 RATE = 16000
 QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"

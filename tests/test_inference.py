@@ -10,16 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from pcodec import dsp as signal
+from pcodec import dsp
 from pcodec.errors import PcodecError
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.layers import ConvNeXtBlock
 from pcodec.networks.mel import InverseSTFT
 from pcodec.networks.spectral import Spectrum
 from pcodec.runtime import graph
-from pcodec.runtime import spectral as networks
-from pcodec.runtime import stft as spectra
+from pcodec.runtime.concealment import Concealment
+from pcodec.runtime.decoder import Decoder
+from pcodec.runtime.encoder import Encoder
 from pcodec.runtime.excitation import Excitation
+from pcodec.runtime.hifigan import HifiGan
+from pcodec.runtime.mel import Analysis
+from pcodec.runtime.spectral import Consistency, SpectralVocoder
+from pcodec.runtime.stft import Synthesis
 from pcodec.runtime.weights import Weights
 
 ONE = graph.Processor()
@@ -56,7 +61,7 @@ def close(result, wanted, share):
 
 def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
     made, folder = trained
-    encoder, x = networks.Encoder(CONFIG, folder, ONE), 0.1 * noise(2, 10240)
+    encoder, x = Encoder(CONFIG, folder, ONE), 0.1 * noise(2, 10240)
     made = made.double()
     wanted = made.encoder(made.mel(torch.from_numpy(x).double()))
     magnitudes = encoder.magnitudes(x, {}, last=True)
@@ -70,18 +75,18 @@ def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
 
 def test_the_decoder_is_that_in_torch_within_two_percent(trained):
     made, folder = trained
-    decoder = networks.Decoder(CONFIG, folder, ONE)
+    decoder = Decoder(CONFIG, folder, ONE)
     indices = np.random.default_rng(0).integers(0, 1024, (2, 30, 24))
     latents = decoder.lookup(indices)
     assert np.array_equal(latents, made.quantizer.lookup(torch.from_numpy(indices)))
-    wanted = made.decoder(torch.from_numpy(latents)) - signal.MEAN
-    close(decoder(latents, {}, last=True) - np.float32(signal.MEAN), wanted, 0.02)
+    wanted = made.decoder(torch.from_numpy(latents)) - dsp.MEAN
+    close(decoder(latents, {}, last=True) - np.float32(dsp.MEAN), wanted, 0.02)
 
 
 def test_concealment_is_that_in_torch_within_two_percent(trained):
     made, folder = trained
     latents, lost = noise(2, 40, 24, 12), np.random.default_rng(0).random((2, 40)) < 0.3
-    result = networks.Concealment(CONFIG, folder, ONE)(latents, lost)
+    result = Concealment(CONFIG, folder, ONE)(latents, lost)
     close(result, made.concealment(torch.from_numpy(latents), torch.from_numpy(lost)), 0.02)
     assert np.array_equal(result[~lost], latents[~lost])
 
@@ -89,10 +94,10 @@ def test_concealment_is_that_in_torch_within_two_percent(trained):
 def test_the_spectrum_is_that_in_torch_within_four_percent(trained):
     made, folder = trained
     vocoder, normal = (
-        networks.SpectralVocoder(CONFIG, folder, ONE),
-        (MELS - signal.MEAN) / signal.SPREAD,
+        SpectralVocoder(CONFIG, folder, ONE),
+        (MELS - dsp.MEAN) / dsp.SPREAD,
     )
-    seen = np.pad(MELS, ((0, 0), (5, 1), (0, 0)), constant_values=signal.MEAN)
+    seen = np.pad(MELS, ((0, 0), (5, 1), (0, 0)), constant_values=dsp.MEAN)
     (logits,) = vocoder.pitch(seen=seen)
     close(logits, made.spectral.excitation.logits(torch.from_numpy(normal)), 0.04)
     pitch = made.spectral.excitation.pitch(torch.from_numpy(logits))
@@ -113,7 +118,7 @@ def test_the_spectrum_is_that_in_torch_within_four_percent(trained):
 
 def test_pitch_and_excitation_are_those_in_torch(trained):
     made, _ = trained
-    logits = noise(2, 200, 1 + signal.BINS)
+    logits = noise(2, 200, 1 + dsp.BINS)
     logits[..., 0] = np.repeat(noise(2, 20), 10, 1)  # voiced for a while
     ours, past = Excitation(CONFIG), {}
     pitch = ours.pitch(logits, past)
@@ -136,23 +141,23 @@ def test_phases_and_samples_are_those_in_torch(trained):
     polar = np.exp(noise(2, 39, 257, seed=1)), np.cos(angle), np.sin(angle)
     amplitude, cosine, sine = map(torch.from_numpy, polar)
     wanted = made.spectral.consistency(Spectrum(amplitude.log(), cosine, sine))
-    result = spectra.Consistency(CONFIG)(*polar, {}, last=True)
+    result = Consistency(CONFIG)(*polar, {}, last=True)
     close(result, wanted.complex(), 1e-4)
-    window = signal.hann(512).astype(np.float32)
-    samples = spectra.Synthesis(window, 128)(result, {}, last=True)
+    window = dsp.hann(512).astype(np.float32)
+    samples = Synthesis(window, 128)(result, {}, last=True)
     close(samples, InverseSTFT(512, 128)(torch.from_numpy(result)), 1e-5)
 
 
 def test_hifigan_is_that_in_torch(trained):
     made, folder = trained
-    result = networks.HifiGan(CONFIG, folder, ONE)(MELS, {}, last=True)
+    result = HifiGan(CONFIG, folder, ONE)(MELS, {}, last=True)
     close(result, made.hifigan(torch.from_numpy(MELS)), 1e-4)
 
 
 def test_the_mel_of_samples_is_that_in_torch(trained):
     made, _ = trained
     x = noise(2, 5120)
-    analysis = spectra.Analysis(signal.hann(512), 1024, 128)
+    analysis = Analysis(dsp.hann(512), 1024, 128)
     result = analysis.log_mel(x, made.mel.filters.numpy())
     np.testing.assert_allclose(result, made.mel(torch.from_numpy(x)), atol=1e-3)
 
@@ -169,13 +174,13 @@ def in_chunks(module, x, cuts):
 def streaming(trained):
     """What streams, each with its input and the frames in a step of it."""
     _, folder = trained
-    spectral = networks.SpectralVocoder(CONFIG, folder, ONE)
-    analysis = spectra.Analysis(signal.hann(512), 1024, 128)
+    spectral = SpectralVocoder(CONFIG, folder, ONE)
+    analysis = Analysis(dsp.hann(512), 1024, 128)
     return {
         "analysis": (analysis, noise(2, 5120).astype(np.float64), 128),
-        "decoder": (networks.Decoder(CONFIG, folder, ONE), noise(2, 40, 24, 12), 1),
+        "decoder": (Decoder(CONFIG, folder, ONE), noise(2, 40, 24, 12), 1),
         "spectral": (spectral, MELS, 4),
-        "hifigan": (networks.HifiGan(CONFIG, folder, ONE), MELS[:, :40], 1),
+        "hifigan": (HifiGan(CONFIG, folder, ONE), MELS[:, :40], 1),
     }
 
 
@@ -258,23 +263,23 @@ def test_weights_of_another_model_are_one_error_that_names_their_file(trained, t
     _, folder = trained
     wider = dataclasses.replace(CONFIG, vocoder_blocks=3)
     with pytest.raises(PcodecError, match=r"spectral\.safetensors.*no 'spectral\.blocks\.2"):
-        networks.SpectralVocoder(wider, folder, ONE)
+        SpectralVocoder(wider, folder, ONE)
     fewer = dataclasses.replace(CONFIG, vocoder_blocks=1)
     with pytest.raises(PcodecError, match=r"spectral\.safetensors.*unknown.*blocks\.1"):
-        networks.SpectralVocoder(fewer, folder, ONE)
+        SpectralVocoder(fewer, folder, ONE)
     (tmp_path / "decoder.safetensors").write_bytes(b"no weights")
     (tmp_path / "codebook.safetensors").write_bytes((folder / "codebook.safetensors").read_bytes())
     with pytest.raises(PcodecError, match=r"decoder\.safetensors: not the weights"):
-        networks.Decoder(CONFIG, tmp_path, ONE)
+        Decoder(CONFIG, tmp_path, ONE)
 
 
 MAKERS = {
-    "encoder": networks.Encoder,
-    "codebook": networks.Decoder,
-    "decoder": networks.Decoder,
-    "spectral": networks.SpectralVocoder,
-    "hifigan": networks.HifiGan,
-    "concealment": networks.Concealment,
+    "encoder": Encoder,
+    "codebook": Decoder,
+    "decoder": Decoder,
+    "spectral": SpectralVocoder,
+    "hifigan": HifiGan,
+    "concealment": Concealment,
 }
 
 

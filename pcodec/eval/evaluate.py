@@ -130,7 +130,7 @@ def _coder(spec: str, model: str | None) -> codecs.Coder:
 def _version(metric: str) -> str:
     package = METRICS[metric].package
     here = Path(__file__).parent
-    files = here / "metrics.py", here.parent / "dsp.py", here.parent / "runtime" / "stft.py"
+    files = here / "metrics.py", here.parent / "dsp.py", here.parent / "runtime" / "mel.py"
     source = b"".join(path.read_bytes() for path in files)
     version = importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     return f"{version} {hashlib.sha256(source).hexdigest()}"

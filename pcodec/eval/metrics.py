@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcodec.dsp import hann, mel_filters
-from pcodec.runtime.stft import Analysis
+from pcodec.runtime.mel import Analysis
 
 Samples = NDArray[np.float32]
 RATE = 16000

@@ -14,14 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.dsp import (
-    BINS,
-    BINS_AN_OCTAVE,
-    HANN_TRANSFORM,
-    LOW,
-    NOISE_FRAMES,
-    noise_phases,
-)
+from pcodec.dsp import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 

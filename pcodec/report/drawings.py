@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pcodec import models
 from pcodec.eval.metrics import entropy_bits
 from pcodec.pcx.layout import Header
+from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.graph import Processor
-from pcodec.runtime.spectral import Decoder
 
 MOST_COLUMNS = 1875
 """that a picture shows: one minute"""

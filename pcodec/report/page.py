@@ -34,7 +34,7 @@ from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.pcx.blocks import grid
 from pcodec.pcx.layout import Header
 from pcodec.pcx.parser import Parser
-from pcodec.runtime.stft import Analysis
+from pcodec.runtime.mel import Analysis
 
 FORMAT = "pcodec-eval/1"
 RATE = 16000

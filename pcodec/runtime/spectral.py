@@ -1,4 +1,4 @@
-"""The networks of a codec, ready to run: `pcodec.networks`'s, as graphs with NumPy between them."""
+"""The spectral vocoder: log-mel frames to samples."""
 
 from __future__ import annotations
 
@@ -6,204 +6,71 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import (
-    DILATIONS,
-    KERNELS,
-    PITCH_BLOCKS,
-    PITCH_WIDTH,
-    RESIDUAL_KERNELS,
-    SLOPE,
-    STRIDES,
-    CodecConfig,
-)
-from pcodec.dsp import FLOOR, MEAN, SPREAD, mel_inverse
-from pcodec.models import bitstream_id
+from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
+from pcodec.dsp import BEYOND, MEAN, SPREAD, hann
 from pcodec.runtime.excitation import Excitation
-from pcodec.runtime.graph import LAST, Graph, Network, Processor, blocks, exact_block
+from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.state import Array, Past, with_past
-from pcodec.runtime.stft import Analysis, Consistency, Synthesis
+from pcodec.runtime.stft import Synthesis, spectrum, unit
 from pcodec.runtime.weights import Weights, read_weights
 
 
-class Encoder:
-    """Samples to magnitudes, columns of these to indices.
+class Consistency:
+    """The same as in `pcodec.networks.spectral`: phases that agree, with no look-ahead."""
 
-    Exact, or in double precision: a float32 rounding, which depends on threads and chunk
-    sizes, would now and then tip the choice between two entries.
-    """
+    def __init__(self, config: CodecConfig) -> None:
+        self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames
+        self.overlap = self.n_fft // self.hop - 1
+        self.lead = config.vocoder_look_ahead % self.column
+        self.beyond = np.float32(1 + BEYOND)
+        # Which of the sums a frame of a column sees.
+        self.places = np.arange(self.column)[:, None] + np.arange(
+            self.overlap, 2 * self.overlap + 1
+        )
+        self.window: Array = hann(self.n_fft).astype(np.float32)
+        weights: Array = np.broadcast_to(
+            self.window * self.window, (1, self.overlap + self.column, self.n_fft)
+        )
+        self.scale = self.window / np.maximum(self.seen(weights)[0], np.float32(1e-3))
 
-    SEARCHED = 16
-    """columns at a time: the nearness of their latents to all entries stays in the cache"""
+    def seen(self, pieces: Array) -> Array:
+        """Whole columns of pieces (B, overlap + frames, n_fft) -> what each frame sees then."""
+        batch, count, _ = pieces.shape
+        slices = self.overlap + 1
+        pieces = pieces.reshape(batch, count, slices, self.hop)
+        columns = (count - self.overlap) // self.column
+        frames = self.overlap + self.column
+        total = np.zeros((batch, columns, frames + self.overlap, self.hop), np.float32)
+        pieces = pieces[:, np.arange(columns)[:, None] * self.column + np.arange(frames)]
+        for i in range(slices):
+            total[:, :, i : i + frames] += pieces[:, :, :, i]
+        return total[:, :, self.places].reshape(batch, columns, self.column, self.n_fft)
 
-    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        self.config = config
-        with read_weights(folder, "encoder", np.float64) as weights:
-            window = weights["mel.window"].reshape(config.window)
-            filters = weights["mel.filters"].reshape(config.mel_bands, config.n_fft // 2 + 1)
-            self.analysis = Analysis(window, config.n_fft, config.hop)
-            self.latents = Network(self._graph(filters, weights / "encoder"), processor)
-        codebook = read_codebook(config, folder).astype(np.float64)
-        self.bitstream_id = bitstream_id(config, window, filters, codebook)
-        search = Graph(np.float64)
-        latents = search.input("latents", "N", config.latent_dim)
-        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
-        nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
-        search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
-        self.search = Network(search, processor._replace(threads=1))
-
-    def _graph(self, filters: Array, weights: Weights) -> Graph:
-        c, g = self.config, Graph(np.float64)
-        magnitudes = g.frames("magnitudes", filters.shape[1])
-        mel = g.add("Max", g.linear(magnitudes, filters), g.value(FLOOR))
-        mel = g.affine(g.add("Log", mel), 1 / SPREAD, -MEAN / SPREAD)
-        shape = g.integers(0, -1, c.patch_frames, c.rows, c.patch_bands)
-        x = g.add("Transpose", g.add("Reshape", mel, shape), perm=[0, 1, 3, 2, 4])
-        patch = c.patch_frames * c.patch_bands
-        patches = g.add("Reshape", x, g.integers(-1, patch))
-        x = g.add("Reshape", x, g.integers(0, 1, -1, c.rows * patch))
-        x = g.dense(x, weights / "embed")
-        x = blocks(g, x, weights / "blocks", c.encoder_blocks, exact_block)
-        x = g.add("Reshape", g.dense(x, weights / "project"), g.integers(-1, c.latent_dim))
-        g.output(g.add("Add", g.dense(patches, weights / "skip"), x))
-        return g
-
-    def magnitudes(self, samples: Array, past: Past, last: bool) -> Array:
-        """Samples (B, n) -> (B, frames, bins), float64; n a multiple of the hop if last."""
-        return self.analysis(samples.astype(np.float64), past, last)
-
-    def indices(self, magnitudes: Array, past: Past) -> Array:
-        """Whole columns of magnitudes (B, frames, bins) -> (B, columns, rows), uint16."""
-        (latents,) = self.latents(past, magnitudes=magnitudes)
-        return self.nearest(latents).reshape(len(magnitudes), -1, self.config.rows)
-
-    def nearest(self, latents: Array) -> Array:
-        """Latents (n, dim) -> indices of the nearest entries (n,), uint16."""
-        step = self.SEARCHED * self.config.rows
-        found = [
-            self.search(latents=latents[i : i + step])[0] for i in range(0, len(latents), step)
-        ]
-        return np.concatenate(found).astype(np.uint16)
-
-
-def read_codebook(config: CodecConfig, folder: Path) -> Array:
-    """A model's codebook (entries, dim), float32; PcodecError if it has none of that shape."""
-    with read_weights(folder, "codebook") as weights:
-        codebook = weights["quantizer.codebook"]
-        if codebook.shape != (config.codebook_entries, config.latent_dim):
-            raise ValueError(f"a codebook of {codebook.shape}")
-    return codebook
-
-
-def flattened(latents: Array) -> Array:
-    """(B, columns, rows, dim) -> (B, columns, rows * dim)"""
-    batch, columns, rows, dim = latents.shape
-    return latents.reshape(batch, columns, rows * dim)
-
-
-class Decoder:
-    """Indices to log-mel."""
-
-    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        self.config, self.look_ahead = config, config.decoder_look_ahead
-        self.codebook = read_codebook(config, folder)
-        with read_weights(folder, "decoder") as weights:
-            skip = weights / "decoder" / "skip"
-            self.skip = skip["weight"], skip["bias"]
-            self.network = Network(self._graph(weights / "decoder"), processor)
-
-    def _graph(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph()
-        size = c.rows * c.latent_dim
-        seen = g.frames("seen", size)
-        x = g.convolution(seen, weights / "embed", 2 + self.look_ahead, size)
-        x = blocks(g, x, weights / "blocks", c.decoder_blocks)
-        x = g.dense(x, weights / "spread")
-        x = g.add("Reshape", x, g.integers(0, 1, -1, c.decoder_fine_width))
-        x = blocks(g, x, weights / "fine_blocks", c.decoder_fine_blocks)
-        x = g.dense(x, weights / "refine")
-        latents = g.input("latents", "B", "T", size)
-        latents = g.add("Reshape", latents, g.integers(0, 0, c.rows, c.latent_dim))
-        coarse = g.dense(latents, weights / "skip")
-        shape = g.integers(0, 0, c.rows, c.patch_frames, c.patch_bands)
-        coarse = g.add("Transpose", g.add("Reshape", coarse, shape), perm=[0, 1, 3, 2, 4])
-        coarse = g.add("Reshape", coarse, g.integers(0, 1, -1, c.mel_bands))
-        g.output_frames(g.affine(g.add("Add", coarse, x), SPREAD, MEAN))
-        return g
-
-    def lookup(self, indices: Array) -> Array:
-        """Indices (...) -> entries (..., dim)."""
-        return self.codebook[indices]
-
-    def __call__(self, latents: Array, past: Past, last: bool) -> Array:
-        """(B, columns, rows, dim) -> log-mel (B, frames, bands)."""
-        flat, ahead = flattened(latents), self.look_ahead
-        seen = with_past(self, flat, 1 + ahead, past, last, ahead)
-        columns = seen.shape[1] - 1 - ahead
-        if columns <= 0:
-            return np.zeros((len(flat), 0, self.config.mel_bands), np.float32)
-        # What is put out now, for the linear path of each patch.
-        (mel,) = self.network(past, seen=seen, latents=seen[:, 1 : 1 + columns])
-        return mel
-
-    def patches(self) -> Array:
-        """Each codebook entry by itself, as the log-mel it means: (entries, bands, frames)."""
-        c, (weight, bias) = self.config, self.skip
-        values = self.codebook @ weight.T + bias
-        patches = values.reshape(-1, c.patch_frames, c.patch_bands) * SPREAD + MEAN
-        return patches.swapaxes(1, 2)
-
-    def look_back(self, latents: Array, past: Past) -> None:
-        """Puts better latents (B, 1, rows, dim) in the place of the last column's.
-
-        The decoder has used it as what comes next, but made no mel of it yet.
-        """
-        past[self] = np.concatenate([past[self][:, :-1], flattened(latents)], 1)
-
-
-class Concealment:
-    """What stands in for lost columns."""
-
-    HISTORY = 15
-    """columns up to the one that is predicted, on which it depends"""
-
-    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        with read_weights(folder, "concealment") as weights:
-            graph = self._graph(config, weights / "concealment")
-            # Of some fifteen columns.
-            self.network = Network(graph, processor._replace(threads=1))
-
-    @staticmethod
-    def _graph(config: CodecConfig, weights: Weights) -> Graph:
-        g, size = Graph(), config.rows * config.latent_dim
-        seen = g.frames("seen", 2 * size + 1)
-        x = g.convolution(seen, weights / "embed", 4, 2 * size + 1)
-        x = blocks(g, x, weights / "blocks", config.concealment_blocks)
-        x = g.norm(x, weights / "norm", config.concealment_width)
-        g.output_frames(g.dense(x, weights / "head"))
-        return g
-
-    @staticmethod
-    def hold(latents: Array, lost: Array) -> Array:
-        """Latents (B, columns, rows, dim) with the last one received in place of each lost one.
-
-        lost: (B, columns), bool. Before the first one received stand zeros.
-        """
-        number = np.arange(1, lost.shape[1] + 1)
-        heard = np.maximum.accumulate(np.where(lost, 0, number), 1)
-        padded = np.concatenate([np.zeros_like(latents[:, :1]), latents], 1)
-        return np.take_along_axis(padded, heard[..., None, None], 1)
-
-    def __call__(self, latents: Array, lost: Array) -> Array:
-        """What `hold` gives, and for the lost columns the correction of it."""
-        held = flattened(self.hold(latents, lost))
-        missing = lost[..., None]
-        # What comes after the last column is not known: as if it were lost.
-        ahead = np.concatenate([held, held[:, -1:]], 1)
-        lost_ahead = np.pad(missing, ((0, 0), (0, 1), (0, 0)), constant_values=True)
-        x = np.concatenate([ahead, ahead * ~lost_ahead, lost_ahead.astype(held.dtype)], -1)
-        # Two columns before the first one and one after the last.
-        (correction,) = self.network(seen=np.pad(x, ((0, 0), (2, 1), (0, 0))))
-        return (held + correction[:, :-1] * missing).reshape(latents.shape)
+    def __call__(
+        self, amplitude: Array, cosine: Array, sine: Array, past: Past, last: bool
+    ) -> Array:
+        """A spectrum in polar form -> the complex one with other phases."""
+        frames = amplitude.shape[1]
+        if not frames:
+            return spectrum(amplitude, cosine, sine)
+        pieces: Array = np.fft.irfft(spectrum(amplitude, cosine, sine), self.n_fft)
+        pieces = pieces.astype(np.float32, copy=False) * self.window
+        before = past.get(self)
+        if before is None:
+            shape = (len(pieces), self.overlap + self.lead, self.n_fft)
+            before = np.zeros(shape, np.float32)
+        lead = before.shape[1] - self.overlap
+        pieces = np.concatenate([before, pieces], 1)
+        if not last:
+            past[self] = pieces[:, -self.overlap :].copy()
+        if rest := -(lead + frames) % self.column:
+            pieces = np.pad(pieces, ((0, 0), (0, rest), (0, 0)))
+        again: Array = np.fft.rfft(self.seen(pieces) * self.scale)
+        again = again.reshape(len(again), -1, again.shape[-1])[:, lead : lead + frames]
+        new_cosine, new_sine = unit(again.real, again.imag)
+        cosine = cosine + self.beyond * (new_cosine - cosine)
+        sine = sine + self.beyond * (new_sine - sine)
+        return spectrum(amplitude, *unit(cosine, sine))
 
 
 class SpectralVocoder:
@@ -297,72 +164,3 @@ class SpectralVocoder:
         """Log-mel (B, frames, bands) -> samples (B, n), |sample| not limited."""
         spectrum = self.consistency(*self.polar(mel, past, last), past, last)
         return self.synthesis(spectrum, past, last)
-
-
-class HifiGan:
-    """The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020)."""
-
-    KERNEL = 7
-
-    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        self.config, self.look_ahead = config, config.vocoder_look_ahead
-        with read_weights(folder, "hifigan") as weights:
-            self.network = Network(self._graph(weights / "hifigan"), processor)
-
-    def _graph(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph()
-        mel = g.frames("seen", c.mel_bands)
-        amplitude = g.linear(g.add("Exp", mel), mel_inverse(c).T)
-        amplitude = g.add("Log", g.add("Max", amplitude, g.value(1e-5)))
-        x = g.affine(g.add("Concat", mel, amplitude, axis=3), 1 / SPREAD, -MEAN / SPREAD)
-        channels = c.mel_bands + c.vocoder_n_fft // 2 + 1
-        x = g.convolution(x, weights / "embed", self.KERNEL, channels)
-        x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
-        width = c.hifigan_width
-        for i, (stride, kernel) in enumerate(zip(STRIDES, KERNELS, strict=True)):
-            history, half = -(-kernel // stride) - 1, width // 2
-            x = g.remember(self._activation(g, x), history, width, history)
-            filters = self._filters(g, weights / "upsamples" / str(i), (width, half, kernel), half)
-            x = g.add("ConvTranspose", x, *filters, strides=[stride])
-            x = g.slice(x, history * stride, -(kernel - stride) or LAST)
-            x, width = self._residual(g, x, half, weights / "residuals" / str(i)), half
-        x = g.remember(self._activation(g, x), 6, width, 6)
-        x = g.add("Conv", x, *self._filters(g, weights / "final", (1, width, 7), 1))
-        g.output(g.add("Squeeze", g.add("Tanh", x), g.integers(1)))
-        return g
-
-    def _activation(self, g: Graph, x: str) -> str:
-        return g.add("LeakyRelu", x, alpha=SLOPE)
-
-    @staticmethod
-    def _filters(g: Graph, layer: Weights, shape: tuple[int, ...], biases: int) -> list[str]:
-        weights = layer / "conv"
-        return [
-            g.value(weights["weight"].reshape(shape)),
-            g.value(weights["bias"].reshape(biases)),
-        ]
-
-    def _residual(self, g: Graph, x: str, width: int, weights: Weights) -> str:
-        stacks = []
-        for i, kernel in enumerate(RESIDUAL_KERNELS):
-            y = x
-            for j, dilation in enumerate(DILATIONS):
-                history = (kernel - 1) * dilation
-                z = g.remember(self._activation(g, y), history, width, history)
-                layer = weights / "stacks" / str(i) / str(j)
-                filters = self._filters(g, layer, (width, width, kernel), width)
-                y = g.add("Add", y, g.add("Conv", z, *filters, dilations=[dilation]))
-            stacks.append(y)
-        return g.affine(g.add("Sum", *stacks), 1 / len(stacks))
-
-    def start(self, past: Past, frame: int) -> None:
-        """A stream may begin anywhere."""
-
-    def __call__(self, mel: Array, past: Past, last: bool) -> Array:
-        """Log-mel (B, frames, bands) -> samples (B, n), within [-1, 1]."""
-        ahead = self.look_ahead
-        seen = with_past(self, mel, self.KERNEL - 1, past, last, ahead, MEAN)
-        if seen.shape[1] < self.KERNEL:
-            return np.zeros((len(mel), 0), np.float32)
-        (samples,) = self.network(past, seen=seen)
-        return samples

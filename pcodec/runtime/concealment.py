@@ -1,0 +1,59 @@
+"""What stands in for lost columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pcodec.config import CodecConfig
+from pcodec.runtime.graph import Graph, Network, Processor, blocks
+from pcodec.runtime.quantizer import flattened
+from pcodec.runtime.state import Array
+from pcodec.runtime.weights import Weights, read_weights
+
+
+class Concealment:
+    """What stands in for lost columns."""
+
+    HISTORY = 15
+    """columns up to the one that is predicted, on which it depends"""
+
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
+        with read_weights(folder, "concealment") as weights:
+            graph = self._graph(config, weights / "concealment")
+            # Of some fifteen columns.
+            self.network = Network(graph, processor._replace(threads=1))
+
+    @staticmethod
+    def _graph(config: CodecConfig, weights: Weights) -> Graph:
+        g, size = Graph(), config.rows * config.latent_dim
+        seen = g.frames("seen", 2 * size + 1)
+        x = g.convolution(seen, weights / "embed", 4, 2 * size + 1)
+        x = blocks(g, x, weights / "blocks", config.concealment_blocks)
+        x = g.norm(x, weights / "norm", config.concealment_width)
+        g.output_frames(g.dense(x, weights / "head"))
+        return g
+
+    @staticmethod
+    def hold(latents: Array, lost: Array) -> Array:
+        """Latents (B, columns, rows, dim) with the last one received in place of each lost one.
+
+        lost: (B, columns), bool. Before the first one received stand zeros.
+        """
+        number = np.arange(1, lost.shape[1] + 1)
+        heard = np.maximum.accumulate(np.where(lost, 0, number), 1)
+        padded = np.concatenate([np.zeros_like(latents[:, :1]), latents], 1)
+        return np.take_along_axis(padded, heard[..., None, None], 1)
+
+    def __call__(self, latents: Array, lost: Array) -> Array:
+        """What `hold` gives, and for the lost columns the correction of it."""
+        held = flattened(self.hold(latents, lost))
+        missing = lost[..., None]
+        # What comes after the last column is not known: as if it were lost.
+        ahead = np.concatenate([held, held[:, -1:]], 1)
+        lost_ahead = np.pad(missing, ((0, 0), (0, 1), (0, 0)), constant_values=True)
+        x = np.concatenate([ahead, ahead * ~lost_ahead, lost_ahead.astype(held.dtype)], -1)
+        # Two columns before the first one and one after the last.
+        (correction,) = self.network(seen=np.pad(x, ((0, 0), (2, 1), (0, 0))))
+        return (held + correction[:, :-1] * missing).reshape(latents.shape)

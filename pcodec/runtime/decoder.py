@@ -1,0 +1,74 @@
+"""The decoder: indices to log-mel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pcodec.config import CodecConfig
+from pcodec.dsp import MEAN, SPREAD
+from pcodec.runtime.graph import Graph, Network, Processor, blocks
+from pcodec.runtime.quantizer import flattened, read_codebook
+from pcodec.runtime.state import Array, Past, with_past
+from pcodec.runtime.weights import Weights, read_weights
+
+
+class Decoder:
+    """Indices to log-mel."""
+
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
+        self.config, self.look_ahead = config, config.decoder_look_ahead
+        self.codebook = read_codebook(config, folder)
+        with read_weights(folder, "decoder") as weights:
+            skip = weights / "decoder" / "skip"
+            self.skip = skip["weight"], skip["bias"]
+            self.network = Network(self._graph(weights / "decoder"), processor)
+
+    def _graph(self, weights: Weights) -> Graph:
+        c, g = self.config, Graph()
+        size = c.rows * c.latent_dim
+        seen = g.frames("seen", size)
+        x = g.convolution(seen, weights / "embed", 2 + self.look_ahead, size)
+        x = blocks(g, x, weights / "blocks", c.decoder_blocks)
+        x = g.dense(x, weights / "spread")
+        x = g.add("Reshape", x, g.integers(0, 1, -1, c.decoder_fine_width))
+        x = blocks(g, x, weights / "fine_blocks", c.decoder_fine_blocks)
+        x = g.dense(x, weights / "refine")
+        latents = g.input("latents", "B", "T", size)
+        latents = g.add("Reshape", latents, g.integers(0, 0, c.rows, c.latent_dim))
+        coarse = g.dense(latents, weights / "skip")
+        shape = g.integers(0, 0, c.rows, c.patch_frames, c.patch_bands)
+        coarse = g.add("Transpose", g.add("Reshape", coarse, shape), perm=[0, 1, 3, 2, 4])
+        coarse = g.add("Reshape", coarse, g.integers(0, 1, -1, c.mel_bands))
+        g.output_frames(g.affine(g.add("Add", coarse, x), SPREAD, MEAN))
+        return g
+
+    def lookup(self, indices: Array) -> Array:
+        """Indices (...) -> entries (..., dim)."""
+        return self.codebook[indices]
+
+    def __call__(self, latents: Array, past: Past, last: bool) -> Array:
+        """(B, columns, rows, dim) -> log-mel (B, frames, bands)."""
+        flat, ahead = flattened(latents), self.look_ahead
+        seen = with_past(self, flat, 1 + ahead, past, last, ahead)
+        columns = seen.shape[1] - 1 - ahead
+        if columns <= 0:
+            return np.zeros((len(flat), 0, self.config.mel_bands), np.float32)
+        # What is put out now, for the linear path of each patch.
+        (mel,) = self.network(past, seen=seen, latents=seen[:, 1 : 1 + columns])
+        return mel
+
+    def patches(self) -> Array:
+        """Each codebook entry by itself, as the log-mel it means: (entries, bands, frames)."""
+        c, (weight, bias) = self.config, self.skip
+        values = self.codebook @ weight.T + bias
+        patches = values.reshape(-1, c.patch_frames, c.patch_bands) * SPREAD + MEAN
+        return patches.swapaxes(1, 2)
+
+    def look_back(self, latents: Array, past: Past) -> None:
+        """Puts better latents (B, 1, rows, dim) in the place of the last column's.
+
+        The decoder has used it as what comes next, but made no mel of it yet.
+        """
+        past[self] = np.concatenate([past[self][:, :-1], flattened(latents)], 1)

@@ -1,0 +1,82 @@
+"""The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pcodec.config import DILATIONS, KERNELS, RESIDUAL_KERNELS, SLOPE, STRIDES, CodecConfig
+from pcodec.dsp import MEAN, SPREAD, mel_inverse
+from pcodec.runtime.graph import LAST, Graph, Network, Processor
+from pcodec.runtime.state import Array, Past, with_past
+from pcodec.runtime.weights import Weights, read_weights
+
+
+class HifiGan:
+    """The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020)."""
+
+    KERNEL = 7
+
+    def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
+        self.config, self.look_ahead = config, config.vocoder_look_ahead
+        with read_weights(folder, "hifigan") as weights:
+            self.network = Network(self._graph(weights / "hifigan"), processor)
+
+    def _graph(self, weights: Weights) -> Graph:
+        c, g = self.config, Graph()
+        mel = g.frames("seen", c.mel_bands)
+        amplitude = g.linear(g.add("Exp", mel), mel_inverse(c).T)
+        amplitude = g.add("Log", g.add("Max", amplitude, g.value(1e-5)))
+        x = g.affine(g.add("Concat", mel, amplitude, axis=3), 1 / SPREAD, -MEAN / SPREAD)
+        channels = c.mel_bands + c.vocoder_n_fft // 2 + 1
+        x = g.convolution(x, weights / "embed", self.KERNEL, channels)
+        x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
+        width = c.hifigan_width
+        for i, (stride, kernel) in enumerate(zip(STRIDES, KERNELS, strict=True)):
+            history, half = -(-kernel // stride) - 1, width // 2
+            x = g.remember(self._activation(g, x), history, width, history)
+            filters = self._filters(g, weights / "upsamples" / str(i), (width, half, kernel), half)
+            x = g.add("ConvTranspose", x, *filters, strides=[stride])
+            x = g.slice(x, history * stride, -(kernel - stride) or LAST)
+            x, width = self._residual(g, x, half, weights / "residuals" / str(i)), half
+        x = g.remember(self._activation(g, x), 6, width, 6)
+        x = g.add("Conv", x, *self._filters(g, weights / "final", (1, width, 7), 1))
+        g.output(g.add("Squeeze", g.add("Tanh", x), g.integers(1)))
+        return g
+
+    def _activation(self, g: Graph, x: str) -> str:
+        return g.add("LeakyRelu", x, alpha=SLOPE)
+
+    @staticmethod
+    def _filters(g: Graph, layer: Weights, shape: tuple[int, ...], biases: int) -> list[str]:
+        weights = layer / "conv"
+        return [
+            g.value(weights["weight"].reshape(shape)),
+            g.value(weights["bias"].reshape(biases)),
+        ]
+
+    def _residual(self, g: Graph, x: str, width: int, weights: Weights) -> str:
+        stacks = []
+        for i, kernel in enumerate(RESIDUAL_KERNELS):
+            y = x
+            for j, dilation in enumerate(DILATIONS):
+                history = (kernel - 1) * dilation
+                z = g.remember(self._activation(g, y), history, width, history)
+                layer = weights / "stacks" / str(i) / str(j)
+                filters = self._filters(g, layer, (width, width, kernel), width)
+                y = g.add("Add", y, g.add("Conv", z, *filters, dilations=[dilation]))
+            stacks.append(y)
+        return g.affine(g.add("Sum", *stacks), 1 / len(stacks))
+
+    def start(self, past: Past, frame: int) -> None:
+        """A stream may begin anywhere."""
+
+    def __call__(self, mel: Array, past: Past, last: bool) -> Array:
+        """Log-mel (B, frames, bands) -> samples (B, n), within [-1, 1]."""
+        ahead = self.look_ahead
+        seen = with_past(self, mel, self.KERNEL - 1, past, last, ahead, MEAN)
+        if seen.shape[1] < self.KERNEL:
+            return np.zeros((len(mel), 0), np.float32)
+        (samples,) = self.network(past, seen=seen)
+        return samples

@@ -1,0 +1,52 @@
+"""The codebook: latents to the indices of their nearest entries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pcodec.config import CodecConfig
+from pcodec.runtime.graph import Graph, Network, Processor
+from pcodec.runtime.state import Array
+from pcodec.runtime.weights import read_weights
+
+
+class Quantizer:
+    """Latents to the indices of their nearest entries, in double precision."""
+
+    SEARCHED = 16
+    """columns at a time: the nearness of their latents to all entries stays in the cache"""
+
+    def __init__(self, config: CodecConfig, codebook: Array, processor: Processor) -> None:
+        """codebook: (entries, dim), float64"""
+        self.rows = config.rows
+        search = Graph(np.float64)
+        latents = search.input("latents", "N", config.latent_dim)
+        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
+        nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
+        search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
+        self.search = Network(search, processor._replace(threads=1))
+
+    def nearest(self, latents: Array) -> Array:
+        """Latents (n, dim) -> indices of the nearest entries (n,), uint16."""
+        step = self.SEARCHED * self.rows
+        found = [
+            self.search(latents=latents[i : i + step])[0] for i in range(0, len(latents), step)
+        ]
+        return np.concatenate(found).astype(np.uint16)
+
+
+def read_codebook(config: CodecConfig, folder: Path) -> Array:
+    """A model's codebook (entries, dim), float32; PcodecError if it has none of that shape."""
+    with read_weights(folder, "codebook") as weights:
+        codebook = weights["quantizer.codebook"]
+        if codebook.shape != (config.codebook_entries, config.latent_dim):
+            raise ValueError(f"a codebook of {codebook.shape}")
+    return codebook
+
+
+def flattened(latents: Array) -> Array:
+    """(B, columns, rows, dim) -> (B, columns, rows * dim)"""
+    batch, columns, rows, dim = latents.shape
+    return latents.reshape(batch, columns, rows * dim)
