@@ -14,8 +14,8 @@ from pcodec import dsp
 from pcodec.errors import PcodecError
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.layers import ConvNeXtBlock
-from pcodec.networks.mel import InverseSTFT
 from pcodec.networks.spectral import Spectrum
+from pcodec.networks.stft import InverseSTFT
 from pcodec.runtime import graph
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder

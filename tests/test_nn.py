@@ -5,12 +5,13 @@ from conftest import SMALL as CONFIG
 
 from pcodec.dsp import BINS, mel_filters
 from pcodec.networks.concealment import Concealment
-from pcodec.networks.decoder import PatchDecoder, PatchEncoder
+from pcodec.networks.decoder import PatchDecoder
+from pcodec.networks.encoder import PatchEncoder
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.hifigan import HifiGan
-from pcodec.networks.mel import InverseSTFT
 from pcodec.networks.quantizer import Quantizer
 from pcodec.networks.spectral import SpectralVocoder
+from pcodec.networks.stft import InverseSTFT
 from pcodec.train.pitch import track_pitch
 
 

@@ -1,4 +1,4 @@
-"""Neural parts of the codec: mel front end, patch VQ-VAE, vocoders.
+"""The networks in torch, to be trained; `pcodec.runtime` has those that run, file by file.
 
 Every tensor of features is laid out ``(batch, time, channels)``.
 """

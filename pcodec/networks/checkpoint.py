@@ -20,7 +20,8 @@ from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.models import bitstream_id
 from pcodec.networks.concealment import Concealment
-from pcodec.networks.decoder import PatchDecoder, PatchEncoder
+from pcodec.networks.decoder import PatchDecoder
+from pcodec.networks.encoder import PatchEncoder
 from pcodec.networks.hifigan import HifiGan
 from pcodec.networks.mel import MelSpectrogram
 from pcodec.networks.quantizer import Quantizer

@@ -17,13 +17,7 @@ from pcodec.config import CodecConfig
 from pcodec.dsp import BEYOND, MEAN, SPREAD, mel_inverse
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
-from pcodec.networks.mel import InverseSTFT
-
-
-def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor, Tensor]:
-    """Phasors brought to length 1, but where their squared length is near `floor`."""
-    factor = (real.square() + imaginary.square() + floor).rsqrt()
-    return real * factor, imaginary * factor
+from pcodec.networks.stft import InverseSTFT, unit
 
 
 class Spectrum(NamedTuple):

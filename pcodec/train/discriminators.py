@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from pcodec.networks.mel import squared_length
+from pcodec.networks.stft import squared_length
 
 
 class Judgement(NamedTuple):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.dsp import mel_filters, mel_inverse
-from pcodec.networks.mel import squared_length
 from pcodec.networks.spectral import Spectrum
+from pcodec.networks.stft import squared_length
 
 
 def loudness_weights(log_mel: Tensor) -> Tensor:

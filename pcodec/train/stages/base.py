@@ -29,8 +29,8 @@ from pcodec.errors import PcodecError
 from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks, save_half
 from pcodec.networks.excitation import Pitch
-from pcodec.networks.mel import InverseSTFT
 from pcodec.networks.spectral import Spectrum
+from pcodec.networks.stft import InverseSTFT
 from pcodec.train.discriminators import (
     Judgement,
     MelDiscriminator,
