@@ -17,7 +17,10 @@ from pcodec.networks.checkpoint import Networks
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.loop import read_clips
 from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, limit_gradient
-from pcodec.train.stages import base as stages
+from pcodec.train.stages import STAGES as TRAIN_STAGES
+from pcodec.train.stages.base import Settings
+from pcodec.train.stages.concealment import ConcealmentModel
+from pcodec.train.stages.vocoder import Vocoder
 
 RECIPE = """
 [codec]
@@ -71,7 +74,7 @@ def test_all_stages_train_from_a_folder_and_make_a_model_that_works(
         "--out", out, "--threads", "1",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert tuple(stages.STAGES) == STAGES
+    assert tuple(TRAIN_STAGES) == STAGES
     for stage in STAGES:
         line = json.loads((out / f"{stage}.jsonl").read_text())
         assert line["step"] == 3 and np.isfinite(list(line.values())).all()
@@ -259,7 +262,7 @@ def test_the_disturbance_of_what_cannot_be_heard_is_nothing(speech):
 def test_the_disturbance_is_refused_at_rates_that_pesq_does_not_know():
     networks = Networks(CodecConfig(sample_rate=24000))
     with pytest.raises(PcodecError, match="24000"):
-        stages.Vocoder(networks, stages.Settings(steps=1, options={"disturbance": 1.0}))
+        Vocoder(networks, Settings(steps=1, options={"disturbance": 1.0}))
 
 
 def test_what_is_added_disturbs_more_than_what_is_missing(speech):
@@ -291,7 +294,7 @@ def test_one_bad_frame_of_a_syllable_disturbs_nearly_as_much_as_five(mel):
 
 def test_losses_are_drawn_in_every_share_up_to_a_third_and_in_bursts():
     torch.manual_seed(0)
-    lost = stages.ConcealmentModel.draw_losses(400, 200)
+    lost = ConcealmentModel.draw_losses(400, 200)
     shares = lost.float().mean(1)
     assert shares.min() < 0.05 and 0.25 < shares.max() < 0.5
     begins = (lost & ~lost.roll(1, 1)).sum(1)

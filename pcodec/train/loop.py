@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from pcodec.audio.reader import read
 from pcodec.networks.checkpoint import replaced
+from pcodec.train.adversary import Logs
 from pcodec.train.data import Batches
-from pcodec.train.stages.base import Logs, Stage
+from pcodec.train.stages.base import Stage
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: int) -> float:

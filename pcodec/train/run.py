@@ -14,7 +14,8 @@ from pcodec.errors import PcodecError
 from pcodec.networks.checkpoint import Networks, read_about
 from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus
-from pcodec.train.stages.base import STAGES, Settings
+from pcodec.train.stages import STAGES
+from pcodec.train.stages.base import Settings
 
 
 def run_stage(

@@ -1,57 +1,28 @@
-"""The stages of training: what is trained, on which losses, how it is measured.
-
-In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
-reconstruct; `Joint`, decoder and vocoder together; `EndToEnd`, when those are ripe, all
-together; then, with encoder and codebook frozen, so that the bitstream does not change any
-more, `Refine`, as `Joint` but against an adversary, `HifiGanVocoder`, the paper's vocoder,
-and `ConcealmentModel`.
-"""
+"""What the stages of training share: settings, the step, what is measured."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pcodec.audio.resample import Resampler
-from pcodec.dsp import MEAN, SPREAD, mel_filters
+from pcodec.dsp import MEAN, SPREAD
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
-from pcodec.networks.checkpoint import Networks, save_half
+from pcodec.networks.checkpoint import Networks
 from pcodec.networks.excitation import Pitch
 from pcodec.networks.spectral import Spectrum
-from pcodec.networks.stft import InverseSTFT
-from pcodec.train.discriminators import (
-    Judgement,
-    MelDiscriminator,
-    SpectrogramDiscriminator,
-    WaveformDiscriminator,
-    discriminator_loss,
-    feature_loss,
-    generator_loss,
-)
-from pcodec.train.losses import (
-    DisturbanceLoss,
-    MelDisturbanceLoss,
-    MultiResolutionMelLoss,
-    limit_gradient,
-    loudness_weights,
-    mel_loss,
-    phase_loss,
-)
+from pcodec.train.adversary import Game, Logs
+from pcodec.train.discriminators import SpectrogramDiscriminator
+from pcodec.train.losses import DisturbanceLoss, MultiResolutionMelLoss, limit_gradient, phase_loss
 from pcodec.train.pitch import pitch_loss, track_pitch
+from pcodec.train.precision import mixed_precision
 
-Logs = dict[str, float]
 Losses = dict[str, Tensor]
 
 
@@ -87,72 +58,6 @@ def refuse_disturbance(rate: int) -> None:
     """PcodecError where PESQ is not defined."""
     if rate != DisturbanceLoss.RATE:
         raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
-
-
-def mixed_precision(device: torch.device) -> Callable[[], torch.autocast]:
-    """Autocast to bfloat16, where the device multiplies it; elsewhere all stays float32."""
-    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    enabled = device.type != "cpu" or bool(capabilities.get("avx512_bf16"))
-    return partial(torch.autocast, device.type, torch.bfloat16, enabled)
-
-
-class Game:
-    """A discriminator with its optimiser; rate: its learning rate, relative to the stage's."""
-
-    def __init__(
-        self,
-        discriminator: nn.Module,
-        learning_rate: float,
-        device: torch.device,
-        rate: float = 1.0,
-    ) -> None:
-        self.discriminator, self.autocast = discriminator.to(device), mixed_precision(device)
-        group = {"params": discriminator.parameters(), "rate": rate}
-        self.optimizer = torch.optim.AdamW([group], learning_rate, (0.8, 0.99), fused=True)
-
-    def _judge(self, x: Tensor) -> list[Judgement]:
-        with self.autocast():
-            judgements: list[Judgement] = self.discriminator(x)
-        return judgements
-
-    def update(self, real: Tensor, fake: Tensor) -> Logs:
-        """One update of the discriminator."""
-        self.discriminator.requires_grad_(True)
-        loss = discriminator_loss(self._judge(real), self._judge(fake.detach()))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.discriminator.parameters(), 10.0)
-        self.optimizer.step()
-        return {"discriminator": float(loss.detach())}
-
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Adversarial and feature-matching loss of the generator."""
-        self.discriminator.requires_grad_(False)
-        with torch.no_grad():
-            wanted = self._judge(real)
-        judgements = self._judge(fake)
-        return generator_loss(judgements), feature_loss(wanted, judgements)
-
-    def save(self, path: Path) -> None:
-        """Writes the discriminator, for a later training to go on from."""
-        save_half(self.discriminator.state_dict(), path)
-
-    def load(self, path: Path) -> None:
-        """Reads what `save` wrote; PcodecError if it does not fit."""
-        try:
-            self.discriminator.load_state_dict(load_file(path))
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise PcodecError(f"{path}: not the discriminator's weights ({error})") from error
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "discriminator": self.discriminator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 class Stage:
@@ -268,100 +173,9 @@ class Stage:
         raise NotImplementedError
 
 
-class VqVae(Stage):
-    """Patch VQ-VAE on log-mels: weighted L1 and commitment."""
-
-    name = "vqvae"
-    parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
-
-    def losses(self, samples: Tensor) -> Losses:
-        mel, latents = self.encode(samples)
-        codes = self.networks.quantizer(latents)
-        decoded = self.decode(codes.latents)
-        reconstruction = mel_loss(decoded, mel)
-        return {
-            "total": reconstruction + 0.25 * codes.commitment,
-            "mel": reconstruction,
-            "commitment": codes.commitment,
-            "_latents": latents.detach(),
-            "_indices": codes.indices,
-            "_decoded": decoded,
-        }
-
-    def after(self, losses: Losses) -> None:
-        self.networks.quantizer.update(losses["_latents"], losses["_indices"])
-
-    def evaluate(self, clips: list[Tensor]) -> Logs:
-        n = self.networks
-        plain, counts = 0.0, torch.zeros(n.config.codebook_entries)
-        pesq: list[float] = []
-        for clip in clips:
-            mel = n.mel(clip[None].to(self.device))
-            codes = n.quantizer(n.encoder(mel))
-            decoded = n.decoder(codes.latents)
-            counts += torch.bincount(codes.indices.flatten().cpu(), minlength=len(counts))
-            plain += float((decoded - mel).abs().mean())
-            ideal = ideal_vocoder(n, clip, (decoded - mel).cpu())
-            rate = n.config.sample_rate
-            pesq.append(metrics.or_nan("pesq", as_measured(clip, rate), as_measured(ideal, rate)))
-        return {
-            "log_mel_error": plain / len(clips),
-            "pesq_ideal_vocoder": float(np.nanmean(pesq)),
-            "entropy_bits": metrics.entropy_bits(counts.long().numpy()),
-        }
-
-
 def as_measured(samples: Tensor, rate: int) -> metrics.Samples:
     """Samples (n,) at the rate that the metrics are defined at."""
     return Resampler(rate, metrics.RATE)(samples.cpu().numpy(), last=True)
-
-
-def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
-    """The clip (n,) with the log-mel's errors (1, frames, bands), and nothing else, imposed on it.
-
-    What the quantiser would sound like through a vocoder that makes no error.
-    """
-    inverse = InverseSTFT(512, n.config.hop)
-    filters = torch.from_numpy(mel_filters(n.config.mel_bands, 512, n.config.sample_rate))
-    spread = error @ (filters / (filters.sum(0) + 1e-6))
-    padded = F.pad(clip, (inverse.overhang, inverse.overhang))
-    spectrum = torch.fft.rfft(padded.unfold(-1, 512, n.config.hop) * inverse.window)
-    return inverse(spectrum[None] * spread.exp())[0].clamp(-1, 1)
-
-
-class Adversarial(VqVae):
-    """Late adversarial fine-tuning of the VQ-VAE against a PatchGAN on the mel.
-
-    arXiv 2509.02244, section 3; adaptive weight as in VQGAN (Esser et al. 2021, eq. 7).
-    """
-
-    name = "adversarial"
-    options: ClassVar[tuple[str, ...]] = ("adversarial",)
-    needs: ClassVar[tuple[str, ...]] = VqVae.parts
-
-    def __init__(self, networks: Networks, settings: Settings) -> None:
-        super().__init__(networks, settings)
-        # The discriminator learns faster than the generator (Heusel et al. 2017).
-        opponent = Game(MelDiscriminator(), settings.learning_rate, self.device, rate=4.0)
-        self.opponent = self.game = opponent
-
-    def losses(self, samples: Tensor) -> Losses:
-        losses = super().losses(samples)
-        with torch.no_grad():
-            losses["_mel"] = self.networks.mel.frames(samples)
-        return losses
-
-    def complete(self, losses: Losses) -> Logs:
-        real, fake = losses["_mel"], losses["_decoded"]
-        logs = self.opponent.update(real, fake)
-        deceit, _ = self.opponent.judge(real, fake)
-        last = self.networks.decoder.refine.weight
-        (a,) = torch.autograd.grad(losses["mel"], last, retain_graph=True)
-        (b,) = torch.autograd.grad(deceit, last, retain_graph=True)
-        weight = (a.norm() / (b.norm() + 1e-6)).clamp(max=1e4)
-        weight = weight * self.settings.options.get("adversarial", 0.5)
-        losses["total"] = losses["total"] + weight * deceit
-        return {**logs, "deceit": float(deceit.detach()), "weight": float(weight)}
 
 
 class Waveform(Stage):
@@ -473,198 +287,3 @@ class Waveform(Stage):
             scores["pesq_true_mel"].append(metrics.or_nan("pesq", own, best))
         means = {name: float(np.nanmean(values)) for name, values in scores.items()}
         return {**means, "entropy_bits": metrics.entropy_bits(counts.numpy())}
-
-
-class Vocoder(Waveform):
-    """Spectral vocoder on what the frozen codec reconstructs.
-
-    Option "true_share": the part of each batch that is given its true mel instead.
-    """
-
-    name = "vocoder"
-    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "true_share")
-    parts: ClassVar[tuple[str, ...]] = ("spectral",)
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
-
-    def losses(self, samples: Tensor) -> Losses:
-        with torch.no_grad():
-            mel, decoded = self.mels(samples)
-        true = round(self.settings.options.get("true_share", 0.0) * len(samples))
-        return self.spectral_losses(torch.cat([mel[:true], decoded[true:]]), samples)
-
-
-class EndToEnd(Waveform):
-    """Everything together on the losses of the waveform: the last word on the bitstream.
-
-    So the encoder learns what matters to the ear, not to the picture alone. Options "mel"
-    and "commitment": weights of the VQ-VAE's own losses.
-    """
-
-    name = "end_to_end"
-    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "commitment")
-    # They are ripe when the vocoder is not.
-    rates: ClassVar[dict[str, float]] = {"encoder": 0.4, "decoder": 0.4}
-    parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
-    needs: ClassVar[tuple[str, ...]] = parts
-
-    def losses(self, samples: Tensor) -> Losses:
-        options = self.settings.options
-        mel, latents = self.encode(samples)
-        codes = self.networks.quantizer(latents)
-        decoded = self.decode(codes.latents)
-        losses = self.spectral_losses(decoded, samples)
-        reconstruction = mel_loss(decoded, mel)
-        own = options.get("mel", 2.0) * reconstruction
-        own = own + options.get("commitment", 1.0) * codes.commitment
-        return {
-            **losses,
-            "total": losses["total"] + own,
-            "mel": reconstruction,
-            "commitment": codes.commitment,
-            "_latents": latents.detach(),
-            "_indices": codes.indices,
-        }
-
-    def after(self, losses: Losses) -> None:
-        self.networks.quantizer.update(losses["_latents"], losses["_indices"])
-
-
-class Joint(Waveform):
-    """Decoder and spectral vocoder together. Option "mel": weight of the decoder's own loss."""
-
-    name = "joint"
-    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel")
-    # It is ripe when the vocoder is not.
-    rates: ClassVar[dict[str, float]] = {"decoder": 0.3}
-    parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
-
-    def losses(self, samples: Tensor) -> Losses:
-        mel, decoded = self.mels(samples)
-        losses = self.spectral_losses(decoded, samples)
-        reconstruction = mel_loss(decoded, mel)
-        total = losses["total"] + self.settings.options.get("mel", 2.0) * reconstruction
-        return {**losses, "total": total, "mel": reconstruction}
-
-
-class Refine(Joint):
-    """`Joint` again, late, against an adversary."""
-
-    name = "refine"
-
-
-class HifiGanVocoder(Waveform):
-    """The paper's vocoder, on what the frozen codec reconstructs."""
-
-    name = "hifigan"
-    options: ClassVar[tuple[str, ...]] = ("adversarial", "judged", "disturbance")
-    parts: ClassVar[tuple[str, ...]] = ("hifigan",)
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
-    vocoder: ClassVar[str] = "hifigan"
-
-    def make_discriminator(self) -> nn.Module:
-        return WaveformDiscriminator()
-
-    def losses(self, samples: Tensor) -> Losses:
-        n = self.networks
-        with torch.no_grad():
-            _, decoded = self.mels(samples)
-        with self.autocast():
-            output = n.hifigan(decoded).float()
-        target = self.crop(samples)
-        waveform = self.waveform_loss(output, target)
-        losses = {"total": 15 * waveform, "waveform": waveform}
-        return self.heard({**losses, "_output": output, "_target": target})
-
-
-class ConcealmentModel(Stage):
-    """The model that foresees lost columns, over a frozen codec.
-
-    Options "mel" and "disturbance": weights of what losses change in the decoded log-mel, and
-    of how PESQ would hear it.
-    """
-
-    name = "concealment"
-    options: ClassVar[tuple[str, ...]] = ("mel", "disturbance")
-    parts: ClassVar[tuple[str, ...]] = ("concealment",)
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
-
-    def __init__(self, networks: Networks, settings: Settings) -> None:
-        super().__init__(networks, settings)
-        self.disturbance: MelDisturbanceLoss | None = None
-        if settings.options.get("disturbance"):
-            refuse_disturbance(networks.config.sample_rate)
-            self.disturbance = MelDisturbanceLoss(networks.config).to(self.device)
-
-    @staticmethod
-    def draw_losses(batch: int, columns: int) -> Tensor:
-        """(batch, columns) bool: in each item up to a third, in bursts of up to six columns."""
-        longest = torch.randint(1, 7, (batch, 1))
-        share = 0.02 + 0.3 * torch.rand(batch, 1)
-        begins = torch.rand(batch, columns) < share / ((longest + 1) / 2)
-        length = 1 + (longest * torch.rand(batch, columns)).long()
-        lost = torch.zeros(batch, columns, dtype=torch.bool)
-        for i in range(6):
-            lost[:, i:] |= (begins & (length > i))[:, : columns - i]
-        return lost
-
-    def foresee(self, latents: Tensor, lost: Tensor) -> Tensor:
-        """Latents with what the model foresees in the place of the lost columns."""
-        with self.autocast():
-            foreseen: Tensor = self.networks.concealment(latents, lost)
-        return foreseen.float()
-
-    def errors(self, mel: Tensor, wanted: Tensor, lost: Tensor, foreseen: Tensor) -> Losses:
-        """What losses change in the decoded log-mel, by the loudness of the lost frames.
-
-        Those around them, which the decoder makes of the same columns, are in the sum too.
-        """
-        weights = loudness_weights(mel)
-        gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
-        got = self.decode(foreseen)
-        error = ((got - wanted).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
-        heard = {} if self.disturbance is None else {"disturbance": self.disturbance(got, wanted)}
-        return {"mel": error, **heard}
-
-    def losses(self, samples: Tensor) -> Losses:
-        lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
-        mel, latents = self.codes(samples)
-        with torch.no_grad():
-            wanted = self.decode(latents)
-        losses = self.errors(mel, wanted, lost, self.foresee(latents, lost))
-        weights = {"mel": 1.0, **self.settings.options}
-        total = sum((weights[k] * x for k, x in losses.items()), torch.zeros(()))
-        return {**losses, "total": total}
-
-    def evaluate(self, clips: list[Tensor]) -> Logs:
-        overhang, state = self.networks.mel.overhang, torch.get_rng_state()
-        hold = self.networks.concealment.hold
-        results: dict[str, list[float]] = {}
-        for i, clip in enumerate(clips):
-            torch.manual_seed(i)
-            columns = len(clip) // self.networks.config.column_samples
-            lost = self.draw_losses(1, columns).to(self.device)
-            padded = F.pad(clip[None], (overhang, overhang)).to(self.device)
-            mel, latents = self.codes(padded)
-            wanted = self.decode(latents)
-            ways = {"error": self.foresee(latents, lost), "held": hold(latents, lost)}
-            for way, foreseen in ways.items():
-                for name, error in self.errors(mel, wanted, lost, foreseen).items():
-                    results.setdefault(f"{name}_{way}", []).append(float(error))
-        torch.set_rng_state(state)
-        return {name: sum(errors) / len(errors) for name, errors in results.items()}
-
-
-STAGES: dict[str, type[Stage]] = {
-    stage.name: stage
-    for stage in (
-        VqVae,
-        Adversarial,
-        Vocoder,
-        Joint,
-        EndToEnd,
-        Refine,
-        HifiGanVocoder,
-        ConcealmentModel,
-    )
-}

@@ -1,0 +1,49 @@
+"""Stage: the patch VQ-VAE against an adversary."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pcodec.networks.checkpoint import Networks
+from pcodec.train.adversary import Game, Logs
+from pcodec.train.discriminators import MelDiscriminator
+from pcodec.train.stages.base import Losses, Settings
+from pcodec.train.stages.vqvae import VqVae
+
+
+class Adversarial(VqVae):
+    """Late adversarial fine-tuning of the VQ-VAE against a PatchGAN on the mel.
+
+    arXiv 2509.02244, section 3; adaptive weight as in VQGAN (Esser et al. 2021, eq. 7).
+    """
+
+    name = "adversarial"
+    options: ClassVar[tuple[str, ...]] = ("adversarial",)
+    needs: ClassVar[tuple[str, ...]] = VqVae.parts
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        # The discriminator learns faster than the generator (Heusel et al. 2017).
+        opponent = Game(MelDiscriminator(), settings.learning_rate, self.device, rate=4.0)
+        self.opponent = self.game = opponent
+
+    def losses(self, samples: Tensor) -> Losses:
+        losses = super().losses(samples)
+        with torch.no_grad():
+            losses["_mel"] = self.networks.mel.frames(samples)
+        return losses
+
+    def complete(self, losses: Losses) -> Logs:
+        real, fake = losses["_mel"], losses["_decoded"]
+        logs = self.opponent.update(real, fake)
+        deceit, _ = self.opponent.judge(real, fake)
+        last = self.networks.decoder.refine.weight
+        (a,) = torch.autograd.grad(losses["mel"], last, retain_graph=True)
+        (b,) = torch.autograd.grad(deceit, last, retain_graph=True)
+        weight = (a.norm() / (b.norm() + 1e-6)).clamp(max=1e4)
+        weight = weight * self.settings.options.get("adversarial", 0.5)
+        losses["total"] = losses["total"] + weight * deceit
+        return {**logs, "deceit": float(deceit.detach()), "weight": float(weight)}

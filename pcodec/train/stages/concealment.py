@@ -1,0 +1,92 @@
+"""Stage: the model that foresees lost columns."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcodec.networks.checkpoint import Networks
+from pcodec.train.adversary import Logs
+from pcodec.train.losses import MelDisturbanceLoss, loudness_weights
+from pcodec.train.stages.base import Losses, Settings, Stage, refuse_disturbance
+
+
+class ConcealmentModel(Stage):
+    """The model that foresees lost columns, over a frozen codec.
+
+    Options "mel" and "disturbance": weights of what losses change in the decoded log-mel, and
+    of how PESQ would hear it.
+    """
+
+    name = "concealment"
+    options: ClassVar[tuple[str, ...]] = ("mel", "disturbance")
+    parts: ClassVar[tuple[str, ...]] = ("concealment",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        self.disturbance: MelDisturbanceLoss | None = None
+        if settings.options.get("disturbance"):
+            refuse_disturbance(networks.config.sample_rate)
+            self.disturbance = MelDisturbanceLoss(networks.config).to(self.device)
+
+    @staticmethod
+    def draw_losses(batch: int, columns: int) -> Tensor:
+        """(batch, columns) bool: in each item up to a third, in bursts of up to six columns."""
+        longest = torch.randint(1, 7, (batch, 1))
+        share = 0.02 + 0.3 * torch.rand(batch, 1)
+        begins = torch.rand(batch, columns) < share / ((longest + 1) / 2)
+        length = 1 + (longest * torch.rand(batch, columns)).long()
+        lost = torch.zeros(batch, columns, dtype=torch.bool)
+        for i in range(6):
+            lost[:, i:] |= (begins & (length > i))[:, : columns - i]
+        return lost
+
+    def foresee(self, latents: Tensor, lost: Tensor) -> Tensor:
+        """Latents with what the model foresees in the place of the lost columns."""
+        with self.autocast():
+            foreseen: Tensor = self.networks.concealment(latents, lost)
+        return foreseen.float()
+
+    def errors(self, mel: Tensor, wanted: Tensor, lost: Tensor, foreseen: Tensor) -> Losses:
+        """What losses change in the decoded log-mel, by the loudness of the lost frames.
+
+        Those around them, which the decoder makes of the same columns, are in the sum too.
+        """
+        weights = loudness_weights(mel)
+        gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
+        got = self.decode(foreseen)
+        error = ((got - wanted).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
+        heard = {} if self.disturbance is None else {"disturbance": self.disturbance(got, wanted)}
+        return {"mel": error, **heard}
+
+    def losses(self, samples: Tensor) -> Losses:
+        lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
+        mel, latents = self.codes(samples)
+        with torch.no_grad():
+            wanted = self.decode(latents)
+        losses = self.errors(mel, wanted, lost, self.foresee(latents, lost))
+        weights = {"mel": 1.0, **self.settings.options}
+        total = sum((weights[k] * x for k, x in losses.items()), torch.zeros(()))
+        return {**losses, "total": total}
+
+    def evaluate(self, clips: list[Tensor]) -> Logs:
+        overhang, state = self.networks.mel.overhang, torch.get_rng_state()
+        hold = self.networks.concealment.hold
+        results: dict[str, list[float]] = {}
+        for i, clip in enumerate(clips):
+            torch.manual_seed(i)
+            columns = len(clip) // self.networks.config.column_samples
+            lost = self.draw_losses(1, columns).to(self.device)
+            padded = F.pad(clip[None], (overhang, overhang)).to(self.device)
+            mel, latents = self.codes(padded)
+            wanted = self.decode(latents)
+            ways = {"error": self.foresee(latents, lost), "held": hold(latents, lost)}
+            for way, foreseen in ways.items():
+                for name, error in self.errors(mel, wanted, lost, foreseen).items():
+                    results.setdefault(f"{name}_{way}", []).append(float(error))
+        torch.set_rng_state(state)
+        return {name: sum(errors) / len(errors) for name, errors in results.items()}

@@ -1,0 +1,35 @@
+"""Stage: the paper's vocoder."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pcodec.train.discriminators import WaveformDiscriminator
+from pcodec.train.stages.base import Losses, Waveform
+
+
+class HifiGanVocoder(Waveform):
+    """The paper's vocoder, on what the frozen codec reconstructs."""
+
+    name = "hifigan"
+    options: ClassVar[tuple[str, ...]] = ("adversarial", "judged", "disturbance")
+    parts: ClassVar[tuple[str, ...]] = ("hifigan",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+    vocoder: ClassVar[str] = "hifigan"
+
+    def make_discriminator(self) -> nn.Module:
+        return WaveformDiscriminator()
+
+    def losses(self, samples: Tensor) -> Losses:
+        n = self.networks
+        with torch.no_grad():
+            _, decoded = self.mels(samples)
+        with self.autocast():
+            output = n.hifigan(decoded).float()
+        target = self.crop(samples)
+        waveform = self.waveform_loss(output, target)
+        losses = {"total": 15 * waveform, "waveform": waveform}
+        return self.heard({**losses, "_output": output, "_target": target})
