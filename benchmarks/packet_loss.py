@@ -26,7 +26,8 @@ from pcodec.audio.clips import find_clips
 from pcodec.codec import Codec
 from pcodec.cores import cores
 from pcodec.eval.metrics import RATE, Samples, or_nan
-from pcodec.eval.peers.base import FRAME, AbsentError, Opus
+from pcodec.eval.peers.base import FRAME, AbsentError
+from pcodec.eval.peers.opus import Opus
 from pcodec.pcx.packing import pack
 
 TICK = 512

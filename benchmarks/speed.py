@@ -21,7 +21,8 @@ import numpy as np
 import pcodec
 from pcodec.audio import Resampler, Writer, read
 from pcodec.eval.metrics import RATE
-from pcodec.eval.peers.base import AbsentError, Opus
+from pcodec.eval.peers.base import AbsentError
+from pcodec.eval.peers.opus import Opus
 from pcodec.pcx.packing import pack, unpack
 from pcodec.pcx.transcode import Decoding, encode_stream
 from pcodec.runtime.spectral import SpectralVocoder

@@ -16,10 +16,10 @@ from matplotlib import image
 from test_cli import one_line
 
 from pcodec import models
+from pcodec.audio.pcm import int16
 from pcodec.errors import PcodecError
-from pcodec.eval import metrics
+from pcodec.eval import metrics, peers
 from pcodec.eval.evaluate import align, code, delay, interval, score
-from pcodec.eval.peers import base as codecs
 from pcodec.networks.checkpoint import Networks
 from pcodec.report import drawings as pictures
 from pcodec.runtime.decoder import Decoder
@@ -147,10 +147,10 @@ def test_a_command_whose_program_changed_is_measured_anew(tmp_path):
     program.write_text("#!/bin/sh\ncp $1 $2\n")
     program.chmod(0o755)
     spec = f"mine={program} {{in}} {{bits}} ;; cp {{bits}} {{out}}"
-    before = codecs.make(spec).identity
-    assert codecs.make(spec).identity == before
+    before = peers.make(spec).identity
+    assert peers.make(spec).identity == before
     program.write_text("#!/bin/sh\ncp -p $1 $2\n")
-    assert codecs.make(spec).identity != before
+    assert peers.make(spec).identity != before
 
 
 def test_the_codebook_is_measured_from_the_streams(evaluated, codec, clips):
@@ -221,7 +221,7 @@ def test_the_codebook_is_drawn_entry_by_entry():
 
 
 def test_a_metric_that_failed_is_tried_again(tmp_path, monkeypatch, speech):
-    (tmp_path / "s16").write_bytes(codecs.int16(speech).tobytes())
+    (tmp_path / "s16").write_bytes(int16(speech).tobytes())
 
     def fail(*_, **__):
         raise MemoryError("for now")
@@ -276,7 +276,7 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(pcodec_co
 )
 def test_a_wrong_codec_is_one_line(spec, word):
     with pytest.raises(PcodecError, match=word):
-        codecs.make(spec)
+        peers.make(spec)
 
 
 @pytest.mark.parametrize(
@@ -288,20 +288,20 @@ def test_a_function_that_fails_is_one_line(tmp_path, monkeypatch, speech, body, 
     name = f"fails_{word.split()[0].lower()}"
     (tmp_path / f"{name}.py").write_text(f"def f(x): return {body}\n")
     with pytest.raises(PcodecError, match=f"bad: .*{word}"):
-        codecs.make(f"bad=python:{name}:f").run(speech)
+        peers.make(f"bad=python:{name}:f").run(speech)
 
 
 def test_a_codec_that_fails_names_its_command(speech):
-    coder = codecs.make("bad=false {in} {bits} ;; true {bits} {out}")
+    coder = peers.make("bad=false {in} {bits} ;; true {bits} {out}")
     with pytest.raises(PcodecError, match="bad: false failed"):
         coder.run(speech)
 
 
-@pytest.mark.parametrize("spec", codecs.PEERS)
+@pytest.mark.parametrize("spec", peers.PEERS)
 def test_each_peer_gives_speech_back_at_its_rate(spec, speech):
     try:
-        coder = codecs.make(spec)
-    except codecs.AbsentError as error:
+        coder = peers.make(spec)
+    except peers.AbsentError as error:
         pytest.skip(str(error))
     coded, again = coder.run(speech), coder.run(speech)
     assert coded.payload_bits == again.payload_bits
@@ -328,9 +328,9 @@ def test_a_function_is_measured_anew_when_a_module_beside_it_changed(tmp_path, m
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "beside_it.py").write_text("GAIN = 1\n")
     (tmp_path / "adapts.py").write_text("import beside_it\ndef f(x): return x, 8\n")
-    before = codecs.make("x=python:adapts:f").identity
+    before = peers.make("x=python:adapts:f").identity
     (tmp_path / "beside_it.py").write_text("GAIN = 2\n")
-    assert codecs.make("x=python:adapts:f").identity != before
+    assert peers.make("x=python:adapts:f").identity != before
 
 
 def test_what_was_taken_out_of_the_cache_is_made_again(tmp_path):

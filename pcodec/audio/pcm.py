@@ -41,3 +41,14 @@ def clean(x: NDArray[Any]) -> tuple[Samples, int]:
         x = np.where(bad, np.float32(0), x)
     mono = x[:, 0] if x.shape[1] == 1 else x.mean(1, dtype=np.float64)
     return np.clip(mono, -MOST, MOST).astype(np.float32), count
+
+
+def int16(samples: Samples) -> Any:
+    """Samples as 16-bit integers."""
+    return np.ascontiguousarray((samples.clip(-1, 32767 / 32768) * 32768).round().astype("<i2"))
+
+
+def floats(pieces: list[Any]) -> Samples:
+    """The other way round."""
+    joined: Samples = (np.concatenate(pieces).astype(np.float32) / 32768).astype(np.float32)
+    return joined

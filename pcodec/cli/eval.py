@@ -116,14 +116,14 @@ def eval(  # noqa: A001
         if not os.access(output.parent, os.W_OK):  # found out now, not after the work
             raise PcodecError(f"{output.parent}: cannot be written to")
     try:
+        from pcodec.eval import peers
         from pcodec.eval.evaluate import Evaluation
-        from pcodec.eval.peers import base as codecs
     except ImportError as error:
         raise PcodecError(f"eval needs pip install 'pcodec-speech[eval]' ({error})") from error
     models.find(model)
     with cache_folder(not no_cache) as folder:
         count = workers or cores()
-        job = Evaluation(data, codecs.expand(specs, model), names, model, count, folder, quiet)
+        job = Evaluation(data, peers.expand(specs, model), names, model, count, folder, quiet)
         document = job.run()
         if output is not None:
             if samples:

@@ -30,10 +30,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pcodec.audio.clips import read_list
+from pcodec.audio.pcm import int16
 from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
+from pcodec.eval import peers
 from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
-from pcodec.eval.peers import base as codecs
 from pcodec.pcx.parser import Parser
 from pcodec.report.page import FORMAT
 
@@ -122,8 +123,8 @@ class Cache:
 
 
 @cache
-def _coder(spec: str, model: str | None) -> codecs.Coder:
-    return codecs.make(spec, model)
+def _coder(spec: str, model: str | None) -> peers.Coder:
+    return peers.make(spec, model)
 
 
 @cache
@@ -158,7 +159,7 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
 
     def make() -> dict[str, Any]:
         coded = coder.run(reference)
-        kept.write(key.with_suffix(".s16"), codecs.int16(coded.decoded).tobytes())
+        kept.write(key.with_suffix(".s16"), int16(coded.decoded).tobytes())
         if coded.stream is not None:
             kept.write(key.with_suffix(".pcx"), coded.stream)
         return {
@@ -249,7 +250,7 @@ class Evaluation:
         self.rows = read_list(data)
         if not self.rows:
             raise PcodecError(f"{data}: no audio files found")
-        self.names = [codecs.name_of(spec) for spec in specs]
+        self.names = [peers.name_of(spec) for spec in specs]
         if twice := [name for name, n in Counter(self.names).items() if n > 1]:
             raise PcodecError(f"codec {twice[0]} is given twice")
         self.specs = dict(zip(self.names, specs, strict=True))
@@ -257,8 +258,8 @@ class Evaluation:
         for name, spec in self.specs.items():
             try:
                 with contextlib.redirect_stdout(sys.stderr):
-                    codecs.make(spec, model)
-            except codecs.AbsentError as error:
+                    peers.make(spec, model)
+            except peers.AbsentError as error:
                 self.absent[name] = str(error)
         context = multiprocessing.get_context("spawn")
         # Of one thread each, NumPy's and torch's too.
@@ -413,7 +414,7 @@ class Evaluation:
             here = folder / f"{i:03d}"
             here.mkdir(parents=True, exist_ok=True)
             reference = read(self.rows[i][0], RATE)
-            soundfile.write(here / "reference.flac", codecs.int16(reference), RATE)
+            soundfile.write(here / "reference.flac", int16(reference), RATE)
             entry: dict[str, Any] = {"codecs": {}, "streams": {}}
             entry["reference"] = f"{folder.name}/{here.name}/reference.flac"
             for (name, k), c in self.coded.items():
@@ -422,7 +423,7 @@ class Evaluation:
                 # Names can be anything; files are numbered.
                 stem = f"{self.names.index(name):02d}"
                 samples = decoded(c["samples"], self.delays[name], len(reference))
-                soundfile.write(here / f"{stem}.flac", codecs.int16(samples), RATE)
+                soundfile.write(here / f"{stem}.flac", int16(samples), RATE)
                 entry["codecs"][name] = f"{folder.name}/{here.name}/{stem}.flac"
                 if c["stream"]:
                     (here / f"{stem}.pcx").write_bytes(Path(c["stream"]).read_bytes())

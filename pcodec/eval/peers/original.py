@@ -1,0 +1,15 @@
+"""No codec."""
+
+from __future__ import annotations
+
+from pcodec.eval.metrics import Samples
+from pcodec.eval.peers.base import Coded, Coder
+
+
+def original(_: float) -> Coder:
+    """No codec at all: what the metrics say of the originals."""
+
+    def run(samples: Samples) -> Coded:
+        return Coded(samples, 16 * len(samples), 44 + 2 * len(samples), 0.0, 0.0)
+
+    return Coder("original", "16-bit PCM, not coded", "original", run)
