@@ -21,7 +21,7 @@ from pcodec.errors import PcodecError
 from pcodec.eval import metrics, peers
 from pcodec.eval.evaluate import align, code, delay, interval, score
 from pcodec.networks.checkpoint import Networks
-from pcodec.report import drawings as pictures
+from pcodec.report import drawings
 from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.graph import Processor
 
@@ -216,7 +216,7 @@ def test_the_codebook_is_drawn_entry_by_entry():
     first = networks.decoder.skip(networks.quantizer.lookup(torch.tensor(7))).detach()
     assert shown[7] == pytest.approx(first.reshape(4, 4).T.numpy() * 3 - 4, abs=1e-4)
     out = io.BytesIO()
-    pictures.draw_codebook(model, out)
+    drawings.draw_codebook(model, out)
     assert out.getvalue().startswith(b"\x89PNG")
 
 

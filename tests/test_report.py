@@ -14,7 +14,7 @@ import soundfile
 import pcodec
 from pcodec.cli import cli, error_line
 from pcodec.errors import PcodecError
-from pcodec.report import page as listening
+from pcodec.report import pictures, sound
 
 RATE = 16000
 MARKUP = "<script>alert(1)</script>"
@@ -78,7 +78,7 @@ def measured(tmp_path_factory, speech, codec):
         decoded, _ = pcodec.decode(stream)
         (here / "0.pcx").write_bytes(stream)
         soundfile.write(here / "reference.flac", clip, RATE)
-        low = listening.low_pass(clip)
+        low = sound.low_pass(clip)
         for i, (name, volume) in enumerate(VOLUMES.items()):
             samples = decoded if name == "pcodec" else low
             soundfile.write(here / f"{i}.flac", volume * samples, RATE)
@@ -272,24 +272,24 @@ def test_a_picture_is_the_png_that_others_read(tmp_path):
     from matplotlib import image
 
     levels = np.arange(24, dtype=np.uint8).reshape(4, 6) * 5
-    data = listening.png(levels, "000000 ffffff")
+    data = pictures.png(levels, "000000 ffffff")
     assert np.array_equal(pixels(data), levels)
     (tmp_path / "p.png").write_bytes(data)
     read = image.imread(tmp_path / "p.png")[..., 0]
-    assert np.allclose(read, levels / (listening.STEPS - 1), atol=1 / 255)
+    assert np.allclose(read, levels / (pictures.STEPS - 1), atol=1 / 255)
 
 
 def test_a_tone_stands_at_its_frequency():
     tone = np.sin(2 * np.pi * 2000 * np.arange(RATE) / RATE).astype(np.float32)
-    spectrum = listening.decibels(tone)
+    spectrum = pictures.decibels(tone)
     assert spectrum.shape == (257, 125)
     assert (spectrum.argmax(0) == 2000 / RATE * 512).all()
-    silence = listening.decibels(np.zeros(RATE, np.float32))
+    silence = pictures.decibels(np.zeros(RATE, np.float32))
     assert np.isfinite(silence).all()
 
 
 def test_the_anchor_keeps_time_and_ends_at_three_and_a_half_kilohertz(speech):
-    low = listening.low_pass(speech)
+    low = sound.low_pass(speech)
     assert len(low) == len(speech)
     before, after = (np.abs(np.fft.rfft(x)) for x in (speech, low))
     hertz = np.arange(len(before)) * RATE / len(speech)
@@ -305,7 +305,7 @@ def test_the_patch_grid_is_the_streams_with_low_frequencies_below(
     coded_file, codec, tokens, speech
 ):
     decoded, _ = pcodec.decode(coded_file.read_bytes())
-    grid, error = listening.patch_pictures(coded_file, speech, decoded)
+    grid, error = pictures.patch_pictures(coded_file, speech, decoded)
     wide = -(-len(speech) // 128)
     assert grid.shape == error.shape == (24, wide)
     at = (np.arange(len(tokens)) + 0.5) * 512 / len(speech) * wide
@@ -313,7 +313,7 @@ def test_the_patch_grid_is_the_streams_with_low_frequencies_below(
     for index in np.unique(tokens)[:50]:
         assert len(set(shown[tokens == index])) == 1
     assert len(np.unique(grid)) > 60
-    _, none = listening.patch_pictures(coded_file, decoded, decoded)
+    _, none = pictures.patch_pictures(coded_file, decoded, decoded)
     assert not none.any() and error.mean() > 5
 
 
@@ -322,8 +322,8 @@ def test_lost_columns_are_grey_in_the_patch_grid(coded_file, speech):
     for i in range(len(data) // 2, len(data) // 2 + 40):
         data[i] ^= 0x55
     coded_file.write_bytes(data)
-    grid, _ = listening.patch_pictures(coded_file, speech, speech)
-    lost = (grid == listening.STEPS).all(0)
+    grid, _ = pictures.patch_pictures(coded_file, speech, speech)
+    lost = (grid == pictures.STEPS).all(0)
     assert 0 < lost.sum() < grid.shape[1]
 
 
@@ -555,7 +555,7 @@ def test_the_blind_part_hides_names_and_saves_them_with_the_scores(open_page, me
         audio = {n: measured.parent / p for n, p in file["samples"]["codecs"].items()}
         reference, _ = soundfile.read(measured.parent / file["samples"]["reference"])
         known = {n: soundfile.read(p)[0].std() for n, p in audio.items()}
-        known |= {"reference": reference.std(), "anchor": listening.low_pass(reference).std()}
+        known |= {"reference": reference.std(), "anchor": sound.low_pass(reference).std()}
         assert min(known, key=lambda n: abs(known[n] - loud[key])) == answer["codec"]
     for trial in (1, 2):
         letters = [a for a in saved["answers"] if a["trial"] == trial]

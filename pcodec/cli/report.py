@@ -22,7 +22,8 @@ def report(results: Path, output: Path | None, force: bool) -> None:
     The page holds everything, audio too, and asks for nothing from outside. Among what it
     offers is a blind listening test, whose answers it saves as JSON.
     """
-    from pcodec.report.page import load, write_report
+    from pcodec.eval.document import load
+    from pcodec.report.page import write_report
 
     document = load(results)
     with common.open_output(output or results.with_suffix(".html"), results, force) as out:

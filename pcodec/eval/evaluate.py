@@ -34,9 +34,9 @@ from pcodec.audio.pcm import int16
 from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
 from pcodec.eval import peers
+from pcodec.eval.document import FORMAT
 from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
 from pcodec.pcx.parser import Parser
-from pcodec.report.page import FORMAT
 
 LONGEST_DELAY = 4000
 """samples: what may be a codec's delay"""

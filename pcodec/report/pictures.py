@@ -1,0 +1,157 @@
+"""Pictures of the report: spectrograms, waveforms, patch grids."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcodec import models
+from pcodec.config import CodecConfig
+from pcodec.dsp import hann, mel_filters
+from pcodec.errors import ModelMismatchError, PcodecError
+from pcodec.eval.metrics import Samples
+from pcodec.pcx.blocks import grid
+from pcodec.pcx.layout import Header
+from pcodec.pcx.parser import Parser
+from pcodec.runtime.mel import Analysis
+
+RANGE = 80
+"""dB that a spectrogram shows, down from the reference's peak"""
+WORST = 8
+"""dB of patch error at the end of the scale"""
+WIDEST = 1600
+"""pixels of a picture"""
+ABOUT_PATCHES = (
+    "Indices, coloured by the mean level of the patches that carry them",
+    f"Error of each patch: mean |difference| of log-mels, 0 to {WORST} dB",
+)
+Levels = NDArray[np.uint8]
+"""(rows, columns) of a picture, high frequencies first: places in a palette"""
+
+# Maps of matplotlib (CC0), at every 16th of their length.
+MAGMA = (
+    "000004 0a0822 1d1147 36106b 51127c 6a1c81 832681 9c2e7f b73779 "
+    "d0416f e75263 f56b5c fc8961 fea772 fec488 fde2a3 fcfdbf"
+)
+VIRIDIS = (
+    "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c "
+    "1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"
+)
+INFERNO = (
+    "000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 "
+    "d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4"
+)
+STEPS = 128
+"""colours of a picture; the one after them is for what is not there"""
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def png(levels: Levels, colours: str) -> bytes:
+    """A picture of places in a palette, as a PNG file."""
+    stops = np.array([list(bytes.fromhex(c)) for c in colours.split()], float)
+    at = np.linspace(0, len(stops) - 1, STEPS)
+    ramp = [np.interp(at, np.arange(len(stops)), channel) for channel in stops.T]
+    palette = np.stack(ramp, 1).round().astype(np.uint8).tobytes() + bytes.fromhex("8a8a8a")
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    rows, columns = levels.shape
+    lines = np.pad(levels, ((0, 0), (1, 0))).tobytes()  # before each line its filter: none
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)),
+            chunk(b"PLTE", palette),
+            chunk(b"IDAT", zlib.compress(lines, 9)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def places(values: NDArray[Any], low: float, high: float) -> Levels:
+    """Values as places in a palette."""
+    scaled = (values - low) / (high - low) * (STEPS - 1)
+    return scaled.clip(0, STEPS - 1).round().astype(np.uint8)
+
+
+def decibels(samples: Samples) -> NDArray[np.float64]:
+    """Samples -> power spectra in dB, (257 bins, columns), the columns evenly over the whole."""
+    columns = min(WIDEST, -(-len(samples) // 128))
+    starts = ((np.arange(columns) + 0.5) * len(samples) / columns).astype(int)
+    frames = np.pad(samples, 256)[starts[:, None] + np.arange(512)] * np.hanning(512)
+    return 20 * np.log10(np.abs(np.fft.rfft(frames)).T + 1e-9)
+
+
+def envelope(samples: Samples, peak: float, columns: int = 600) -> str:
+    """The outline of a waveform as an SVG path, in a box of ``columns`` x 100."""
+    parts = np.array_split(samples, min(columns, len(samples)))
+    step = columns / len(parts)
+    scale = 48 / max(peak, 1e-9)
+    upper = [f"{(i + 0.5) * step:.0f} {50 - scale * p.max():.1f}" for i, p in enumerate(parts)]
+    lower = [f"{(i + 0.5) * step:.0f} {50 - scale * p.min():.1f}" for i, p in enumerate(parts)]
+    return f"M{'L'.join(upper + lower[::-1])}Z"
+
+
+def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
+    """The header of a .pcx file and its indices (columns, rows), -1 where they are lost."""
+    parser = Parser()
+    try:
+        pieces = parser.feed(path.read_bytes()) + parser.close()
+    except PcodecError as error:
+        raise PcodecError.of_file(path, str(error)) from error
+    return parser.header_, grid(pieces, parser.header_.rows)
+
+
+def patch_levels(
+    header: Header, columns: int, reference: Samples, decoded: Samples
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each patch the decoded level and the error, both in dB, (columns, rows)."""
+    try:
+        c = models.for_header(header).config
+    except ModelMismatchError:  # its window is not in the stream; the usual one is near enough
+        c = CodecConfig(**{name: getattr(header, name) for name in models.GEOMETRY})
+    front_end = Analysis(hann(c.window), c.n_fft, c.hop)
+    filters = mel_filters(c.mel_bands, c.n_fft, c.sample_rate)
+    length = columns * c.column_samples
+    both = np.stack(
+        [np.pad(x, (0, max(0, length - len(x))))[:length] for x in (reference, decoded)]
+    )
+    nepers = front_end.log_mel(both, filters)
+    patches = 20 / math.log(10) * nepers.reshape(2, columns, c.patch_frames, c.rows, c.patch_bands)
+    return patches[1].mean((1, 3)), np.abs(patches[1] - patches[0]).mean((1, 3))
+
+
+def patch_pictures(path: Path, reference: Samples, decoded: Samples) -> tuple[Levels, Levels]:
+    """The patch grid of a stream and its errors, in time as wide as the spectrogram."""
+    header, indices = read_stream(path)
+    level, error = patch_levels(header, len(indices), reference, decoded)
+    there = indices >= 0
+    # An index by itself is only a number: entries are told apart by how loud what they say is.
+    count = np.bincount(indices[there], minlength=1 << header.bits)
+    total = np.bincount(indices[there], level[there], minlength=1 << header.bits)
+    rank = np.where(count, total / np.maximum(count, 1), -np.inf).argsort().argsort()
+    unused = int((count == 0).sum())
+    grid = places(rank[indices], min(unused, len(rank) - 2), len(rank) - 1)
+    grid[~there] = STEPS
+    wide = min(WIDEST, -(-len(reference) // 128))
+    times = (np.arange(wide) + 0.5) * len(reference) / wide
+    column = (times // header.column_samples).astype(int)
+    picture = np.full((2, header.rows, wide), STEPS, np.uint8)
+    known = column < len(indices)
+    for i, values in enumerate((grid, places(error, 0, WORST))):
+        picture[i][:, known] = values[column[known]].T[::-1]
+    return picture[0], picture[1]
