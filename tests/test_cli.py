@@ -18,7 +18,7 @@ import pcodec
 from pcodec import PcodecError
 from pcodec.audio import Reader
 from pcodec.cli import COMMANDS
-from pcodec.cli.common import STREAM, open_output
+from pcodec.cli.output import STREAM, open_output
 from pcodec.pcx.layout import SYNC
 
 

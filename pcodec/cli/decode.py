@@ -13,7 +13,10 @@ import click
 
 from pcodec import models
 from pcodec.audio.formats import AUDIO_SUFFIXES, SUBTYPES
-from pcodec.cli import common
+from pcodec.cli import options
+from pcodec.cli.jobs import find_jobs, is_audio, is_neither, is_pcx, run_jobs
+from pcodec.cli.output import name_of, named, open_input, open_output
+from pcodec.cli.progress import Progress, progress, summary
 
 
 class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
@@ -47,8 +50,8 @@ def check_subtype(subtype: str, suffixes: set[str]) -> None:
 
 
 @click.command()
-@common.paths_argument
-@common.output_options
+@options.paths_argument
+@options.output_options
 @click.option("--start", type=Time(), default=0.0, help="Where to start, in seconds or mm:ss.s.")
 @click.option("--end", type=Time(), help="Where to stop.")
 @click.option("--duration", type=Time(), help="How much to decode.")
@@ -74,8 +77,8 @@ def check_subtype(subtype: str, suffixes: set[str]) -> None:
     show_default=True,
     help="What turns mels into sound; `pcodec models` tells which a model has.",
 )
-@common.raw_options
-@common.run_options
+@options.raw_options
+@options.run_options
 def decode(
     paths: tuple[Path, ...],
     output_dir: Path | None,
@@ -113,9 +116,9 @@ def decode(
         raise click.UsageError("--format is for --raw; see --subtype")
     if raw and subtype:
         raise click.UsageError("--subtype is for audio files; with --raw, give --format")
-    is_output = common.is_neither if raw else common.is_audio
+    is_output = is_neither if raw else is_audio
     suffix = ".raw" if raw else ".wav"
-    jobs = common.jobs(paths, output_dir, recursive, suffix, common.is_pcx, is_output, resume)
+    jobs = find_jobs(paths, output_dir, recursive, suffix, is_pcx, is_output, resume)
     if subtype:
         check_subtype(subtype, {target.suffix.lower() for _, target in jobs.todo})
     chosen = models.find(model) if model else None
@@ -123,10 +126,10 @@ def decode(
     codec: Any = None
     loading = threading.Lock()
 
-    def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
+    def do(source: Path, target: Path, shared: Progress | None) -> bool:
         nonlocal codec
         started = time.perf_counter()
-        with common.open_input(source) as stream, common.named(source):
+        with open_input(source) as stream, named(source):
             from pcodec import audio
             from pcodec.pcx.transcode import Decoding
 
@@ -141,8 +144,8 @@ def decode(
                 whole = header.samples / header.sample_rate
                 total = max(0.0, (whole if end is None else min(whole, end)) - start)
             with (
-                common.open_output(target, source, force) as out,
-                common.progress(source, total, quiet, shared) as bar,
+                open_output(target, source, force) as out,
+                progress(source, total, quiet, shared) as bar,
             ):
                 kind = AUDIO_SUFFIXES.get(target.suffix.lower(), "WAV")
                 subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
@@ -154,19 +157,19 @@ def decode(
                         position += len(block)
                         bar.update(len(block) / decoding.rate)
         if verbose:
-            common.summary(target, position / decoding.rate, started)
+            summary(target, position / decoding.rate, started)
         seconds = header.column_samples / header.sample_rate
         for damage in decoding.damages:
             lost = ""
             if damage.columns:
                 first, last = damage.first_column, damage.first_column + damage.columns
                 lost = f"{first * seconds:.2f} s to {last * seconds:.2f} s lost: "
-            name = common.name_of(source)
+            name = name_of(source)
             click.echo(f"pcodec: {name}: {lost}{damage.reason}", err=True)
         return not decoding.damages
 
     def read(source: Path, decoding: Any) -> Iterator[Any]:
-        with common.named(source):  # not the output's, though that is open
+        with named(source):  # not the output's, though that is open
             yield from decoding.blocks()
 
-    return common.run_jobs(jobs, threads, quiet, do)
+    return run_jobs(jobs, threads, quiet, do)

@@ -10,13 +10,16 @@ from pathlib import Path
 import click
 
 from pcodec import models
-from pcodec.cli import common
+from pcodec.cli import options
+from pcodec.cli.jobs import find_jobs, is_audio, is_pcx, is_raw, run_jobs
+from pcodec.cli.output import STREAM, named, open_output, unbuffered_stdin
+from pcodec.cli.progress import Progress, progress, summary
 
 
 @click.command()
-@common.paths_argument
-@common.output_options
-@common.raw_options
+@options.paths_argument
+@options.output_options
+@options.raw_options
 @click.option(
     "--rate", type=click.IntRange(1000, 768000), help="Sample rate of --raw input, in Hz."
 )
@@ -26,7 +29,7 @@ from pcodec.cli import common
     type=click.IntRange(1, 255),
     help="Columns of 32 ms a block: more cost less, fewer wait less (default: 32, live 5).",
 )
-@common.run_options
+@options.run_options
 def encode(
     paths: tuple[Path, ...],
     output_dir: Path | None,
@@ -53,8 +56,8 @@ def encode(
         raise click.UsageError("--raw needs --rate")
     if not raw and (rate or raw_format):
         raise click.UsageError("--rate and --format are for --raw; an audio file states its own")
-    is_input = common.is_raw if raw else common.is_audio
-    jobs = common.jobs(paths, output_dir, recursive, ".pcx", is_input, common.is_pcx, resume)
+    is_input = is_raw if raw else is_audio
+    jobs = find_jobs(paths, output_dir, recursive, ".pcx", is_input, is_pcx, resume)
     chosen = models.find(model)
 
     from pcodec import audio
@@ -63,30 +66,30 @@ def encode(
 
     codec = Codec(chosen, device=device, threads=1 if jobs.workers else threads)
 
-    def do(source: Path, target: Path, shared: common.Progress | None) -> bool:
+    def do(source: Path, target: Path, shared: Progress | None) -> bool:
         started = time.perf_counter()
         raw_format_ = (rate or 0, raw_format or "s16le") if raw else None
-        with common.named(source):
+        with named(source):
             # Unbuffered, so that a live stream is passed on as it arrives.
-            stream = common.unbuffered_stdin() if source == common.STREAM else source
+            stream = unbuffered_stdin() if source == STREAM else source
             reader = audio.Reader(stream, raw_format_)
             checked_rate(reader.rate)
         if reader.channels > 1 and not quiet:
             click.echo(f"{reader.name}: {reader.channels} channels are mixed down to one", err=True)
         seconds = reader.frames / reader.rate if reader.frames is not None else None
         with (
-            common.open_output(target, source, force) as out,
-            common.progress(source, seconds, quiet, shared) as bar,
+            open_output(target, source, force) as out,
+            progress(source, seconds, quiet, shared) as bar,
         ):
 
             def blocks() -> Iterator[audio.Samples]:
                 size = audio.BLOCK_SECONDS if source.is_file() and not live else 512 / 16000
-                with common.named(source):  # not the output's, though that is open
+                with named(source):  # not the output's, though that is open
                     for block in reader.blocks(size):
                         yield block
                         bar.update(len(block) / reader.rate)
 
-            serial = int.from_bytes(os.urandom(4), "little") if target == common.STREAM else 0
+            serial = int.from_bytes(os.urandom(4), "little") if target == STREAM else 0
             encode_stream(codec, blocks(), reader.rate, out, block or (5 if live else 32), serial)
         reader.close()
         if reader.not_finite and not quiet:
@@ -94,10 +97,10 @@ def encode(
                 f"{reader.name}: {reader.not_finite} samples were not finite; taken as 0", err=True
             )
         if verbose:
-            common.summary(target, reader.taken / reader.rate, started)
+            summary(target, reader.taken / reader.rate, started)
         missing = reader.missing_frames
         if missing:
             click.echo(f"pcodec: {reader.name}: cut off: {missing} frames are missing", err=True)
         return not missing
 
-    return common.run_jobs(jobs, threads, quiet, do)
+    return run_jobs(jobs, threads, quiet, do)

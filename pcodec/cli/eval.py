@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from pcodec import models
-from pcodec.cli import EXIT_ERROR, common
+from pcodec.cli import EXIT_ERROR
+from pcodec.cli.output import STREAM, open_output
 from pcodec.cores import cores
 from pcodec.errors import PcodecError
 
@@ -109,7 +110,7 @@ def eval(  # noqa: A001
     if unknown := set(names) - set(NAMES):
         raise click.UsageError(f"unknown metrics: {', '.join(sorted(unknown))}")
     if output is not None:
-        if output == common.STREAM:
+        if output == STREAM:
             raise click.UsageError("-o needs the name of a file: standard output has the table")
         if output.exists() and not force:
             raise PcodecError(f"{output}: exists; -f replaces it")
@@ -128,7 +129,7 @@ def eval(  # noqa: A001
         if output is not None:
             if samples:
                 job.keep_samples(document, samples, output.with_suffix(".audio"))
-            with common.open_output(output, data, force) as file:
+            with open_output(output, data, force) as file:
                 file.write(json.dumps(document, indent=1).encode())
     for codec in document["codecs"]:
         if codec["absent"]:

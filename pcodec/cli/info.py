@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from pcodec import models
-from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
+from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
+from pcodec.cli.output import STREAM, named, open_input, open_output
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.models import Model
 from pcodec.pcx import blocks
@@ -20,7 +21,7 @@ from pcodec.pcx.parser import Parser
 def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
     """Reads a whole stream, checking every checksum; leaves what is in it in ``pieces``."""
     parser = Parser()
-    with common.open_input(path) as stream, common.named(path):
+    with open_input(path) as stream, named(path):
         while data := stream.read(1 << 16):
             found = parser.feed(data)
             if pieces is not None:
@@ -99,14 +100,14 @@ def draw(
         raise PcodecError(f"{path}: has no column to draw")
     header = parser.header_
     indices = blocks.grid(pieces, header.rows)
-    with common.named(path):
+    with named(path):
         model = models.for_header(header, model)
-    with common.open_output(grid, path, force) as out:
+    with open_output(grid, path, force) as out:
         draw_stream(header, model, indices, out)
 
 
 @click.command()
-@common.files_argument
+@options.files_argument
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option(
     "--grid",
@@ -121,7 +122,7 @@ def info(
     """Show what is in .pcx files: length, model, bit rates, damage."""
     if grid is not None and len(files) > 1:
         raise click.UsageError("--grid draws one file")
-    if grid == common.STREAM:
+    if grid == STREAM:
         raise click.UsageError("--grid needs the name of a file: standard output has the text")
     if model and grid is None:
         raise click.UsageError("--model is for --grid")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pcodec.cli import common
+from pcodec.cli.output import open_output
 
 
 @click.command()
@@ -26,5 +26,5 @@ def report(results: Path, output: Path | None, force: bool) -> None:
     from pcodec.report.page import write_report
 
     document = load(results)
-    with common.open_output(output or results.with_suffix(".html"), results, force) as out:
+    with open_output(output or results.with_suffix(".html"), results, force) as out:
         write_report(document, results.parent, out)

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from pcodec import models
-from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, common, error_line
+from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
 from pcodec.cli.info import describe, scan
+from pcodec.cli.output import named, open_input
 from pcodec.errors import PcodecError
 from pcodec.models import Model
 from pcodec.pcx.parser import Parser
@@ -18,7 +19,7 @@ def decode(path: Path, model: Model | None) -> Parser:
     """Decodes a whole stream; gives what `scan` does."""
     from pcodec.pcx.transcode import Decoding
 
-    with common.open_input(path) as stream, common.named(path):
+    with open_input(path) as stream, named(path):
         decoding = Decoding(stream, model)
         for _ in decoding.blocks():
             pass
@@ -26,7 +27,7 @@ def decode(path: Path, model: Model | None) -> Parser:
 
 
 @click.command()
-@common.files_argument
+@options.files_argument
 @click.option("--full", is_flag=True, help="Decode too.")
 @click.option("--model", metavar="NAME|DIR", help="Model to decode with (see `pcodec models`).")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of whole files.")

@@ -1,0 +1,168 @@
+"""Where a command reads from and writes to: files that appear when they are whole, streams."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import click
+
+from pcodec.cli import discard_output, error_line
+from pcodec.errors import PcodecError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+STREAM = Path("-")
+
+
+@cache
+def umask() -> int:
+    """What the process takes from the permissions of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def name_of(source: Path) -> str:
+    """What an input is called in messages."""
+    return "standard input" if source == STREAM else str(source)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the name of a file before the text of any error."""
+    name = name_of(path)
+    try:
+        yield
+    except (PcodecError, OSError) as error:
+        known = error.names_file if isinstance(error, PcodecError) else error.filename
+        if known or isinstance(error, BrokenPipeError):
+            raise
+        kind = type(error) if isinstance(error, PcodecError) else PcodecError
+        text = error_line(error)
+        raise kind.of_file(name, text.removeprefix(f"{name}: ")) from error
+
+
+def unbuffered_stdin() -> BinaryIO:
+    """Standard input, giving what there is as it arrives."""
+    if sys.stdin is None:
+        raise PcodecError.of_file("standard input", "closed")
+    return cast(BinaryIO, Arriving(os.dup(sys.stdin.fileno()), "rb"))
+
+
+class Arriving(io.FileIO):
+    """Standard input; where it does not block, for which `read` has None, it is waited for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        while (data := super().read(size)) is None:
+            select.select([self], [], [])
+        return data
+
+
+class Appended(io.FileIO):
+    """Standard output that appends to a file: whatever is written there cannot be mended."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> int:
+        """All of it: on a disk that fills up, the rest is an error, not a count."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while len(rest):
+            rest = rest[super().write(rest) or 0 :]
+        return size
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[BinaryIO]:
+    """A file, or standard input."""
+    if path == STREAM:
+        with unbuffered_stdin() as stdin:
+            yield stdin
+        return
+    if path.is_dir():
+        raise PcodecError(f"{path}: is a folder")
+    with path.open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when all has been written, or standard output."""
+    if path == STREAM:
+        if sys.stdout is None:
+            raise PcodecError.of_file("standard output", "closed")
+        if sys.stdout.isatty():
+            raise _terminal()
+        with named(Path("standard output")):
+            if fcntl is not None and fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_APPEND:
+                yield cast(BinaryIO, Appended(sys.stdout.fileno(), "wb", closefd=False))
+                return
+            try:
+                yield sys.stdout.buffer
+                sys.stdout.buffer.flush()
+            except OSError:
+                discard_output()
+                raise
+        return
+    if path.exists() and not path.is_file():  # a device or a pipe, which has no other name
+        with named(path), path.open("wb") as file:
+            if file.isatty():
+                raise _terminal()
+            yield file
+        return
+    path = Path(os.path.realpath(path))  # a link stays, what it leads to is replaced
+    if path.exists():
+        if source != STREAM and source.exists() and path.samefile(source):
+            raise click.UsageError(f"{path}: input and output are the same file")
+        if not force:
+            raise _exists(path)
+    try:
+        handle, name = tempfile.mkstemp(".part", ".pcodec-", path.parent)
+    except OSError as error:
+        raise PcodecError.of_file(path, error.strerror or str(error)) from error
+    part = Path(name)
+    try:
+        with named(path), os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask())
+        with named(path):
+            _put(part, path, force)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _put(part: Path, path: Path, force: bool) -> None:
+    """Gives a finished file its name; unless forced, never the name of another one."""
+    if not force:
+        try:
+            path.hardlink_to(part)
+            return
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError:  # a file system without links
+            if path.exists():
+                raise _exists(path) from None
+    part.replace(path)
+
+
+def _terminal() -> click.UsageError:
+    return click.UsageError("binary data is not written to a terminal; name an output file")
+
+
+def _exists(path: Path) -> PcodecError:
+    return PcodecError.of_file(path, "exists; -f replaces it")
