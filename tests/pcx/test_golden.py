@@ -11,7 +11,7 @@ import pytest
 
 from pcodec.pcx.parser import Parser
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent.parent / "golden"
 FILES = {
     # name: (SHA-256 of the file, columns, samples, source rate, tags)
     "v1_0_file": (
