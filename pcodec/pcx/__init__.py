@@ -1,1 +1,1 @@
-"""The .pcx stream, version 1: docs/format.md in code. Needs neither torch nor a model."""
+"""The .pcx stream, version 1: docs/format.md in code. Only `transcode` needs a model."""
