@@ -25,16 +25,20 @@ class CodecConfig:
     """samples; zero-padded to `n_fft`"""
     hop: int = 128
     """samples"""
-    mel_bands: int = 96
+    mel_bands: int = 80
     patch_bands: int = 4
     patch_frames: int = 4
+    phase_rows: int = 4
+    """rows of a column after those of the mel patches; they code the waveform of the low band"""
+    low_bins: int = 32
+    """bins of the vocoder's spectrum that the low band spans, from the first above 0 Hz"""
     bits: int = 10
     """bits an index; the codebook has 2**bits entries"""
     latent_dim: int = 12
     encoder_width: int = 320
     encoder_blocks: int = 4
     decoder_width: int = 320
-    decoder_blocks: int = 3
+    decoder_blocks: int = 4
     decoder_fine_width: int = 160
     decoder_fine_blocks: int = 4
     decoder_look_ahead: int = 1
@@ -58,7 +62,12 @@ class CodecConfig:
 
     @property
     def rows(self) -> int:
-        """Patches a column."""
+        """Indices per column."""
+        return self.mel_rows + self.phase_rows
+
+    @property
+    def mel_rows(self) -> int:
+        """Mel patches per column."""
         return self.mel_bands // self.patch_bands
 
     @property

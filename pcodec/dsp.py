@@ -15,8 +15,14 @@ MEAN, SPREAD = -4.0, 3.0
 FLOOR = 1e-5
 """of a mel, before its logarithm"""
 
-LOW, BINS, BINS_AN_OCTAVE = 55.0, 108, 36
-"""Pitches from 55 to 440 Hz, 33 cents a class"""
+LOW, BINS, BINS_AN_OCTAVE = 55.0, 144, 36
+"""Pitches from 55 to 880 Hz, 33 cents per class"""
+
+LOW_BAND_FLOOR = 0.02
+"""Added to the level of a column's low band, root of squares, in units of its spectrum."""
+
+LOW_PHASE_FLOOR = 1e-2
+"""Squared length at which a cell of the normalised low band counts as half known."""
 
 NOISE_FRAMES = 512
 """after which the noise of an excitation repeats itself"""

@@ -44,9 +44,7 @@ class Networks(nn.Module):
         super().__init__()
         self.config = config
         if "encoder" in parts:
-            self.mel = MelSpectrogram(
-                config.sample_rate, config.n_fft, config.window, config.hop, config.mel_bands
-            )
+            self.mel = MelSpectrogram(config)
             self.encoder = PatchEncoder(config)
         if "codebook" in parts:
             self.quantizer = Quantizer(config.codebook_entries, config.latent_dim)

@@ -1,13 +1,15 @@
-"""The patch VQ-VAE's encoder: log-mel picture -> grid of patch latents.
+"""The patch VQ-VAE's encoder: log-mel picture and low band -> grid of latents.
 
 That of arXiv 2509.02244, section 3. A patch is 4 bands x 4 frames; a column is all the
 patches of 4 frames. The paper convolves in two dimensions. On a CPU that is the slowest way, so
 here a column is mixed by dense products at the column rate, beside a linear path that keeps each
-latent tied to its own patch.
+latent tied to its own patch. The last rows of a column are no patches: they code the waveform of
+the low band, which tells when, where a mel tells how loud.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
@@ -16,32 +18,41 @@ from pcodec.networks.layers import ConvNeXtBlock
 
 
 class PatchEncoder(nn.Module):
-    """Log-mel frames to patch latents; causal."""
+    """Log-mel frames and low band to latents; causal."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.rows, self.bands, self.frames = config.rows, config.patch_bands, config.patch_frames
         width = config.encoder_width
-        self.embed = nn.Linear(config.mel_bands * self.frames, width)
+        self.mel_rows, self.phase_rows = config.mel_rows, config.phase_rows
+        low = 2 * config.low_bins * self.frames
+        self.embed = nn.Linear(config.mel_bands * self.frames + low, width)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, 5, 1 / config.encoder_blocks)
             for _ in range(config.encoder_blocks)
         )
         self.project = nn.Linear(width, self.rows * config.latent_dim)
         self.skip = nn.Linear(self.bands * self.frames, config.latent_dim)
+        self.skip_low = nn.Linear(low, self.phase_rows * config.latent_dim)
 
     def patches(self, mel: Tensor) -> Tensor:
-        """(B, frames, bands) -> (B, columns, rows, patch values), low bands first."""
+        """(B, frames, bands) -> (B, columns, mel rows, patch values), low bands first."""
         batch, frames, _ = mel.shape
         x = (mel - MEAN) / SPREAD
-        x = x.reshape(batch, frames // self.frames, self.frames, self.rows, self.bands)
+        x = x.reshape(batch, frames // self.frames, self.frames, self.mel_rows, self.bands)
         return x.transpose(2, 3).flatten(3)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel (B, frames, bands), whole columns -> latents (B, columns, rows, dim)."""
+    def forward(self, mel: Tensor, low: Tensor) -> Tensor:
+        """Whole columns of log-mel and normalised low band -> latents (B, columns, rows, dim).
+
+        mel: (B, frames, bands). low: (B, frames, 2 * bins).
+        """
         patches = self.patches(mel)
-        x = self.embed(patches.flatten(2))
+        low = low.unflatten(1, (-1, self.frames)).flatten(2)
+        x = self.embed(torch.cat([patches.flatten(2), low], -1))
         for block in self.blocks:
             x = block(x)
-        latents: Tensor = self.skip(patches) + self.project(x).unflatten(-1, (self.rows, -1))
+        phases = self.skip_low(low).unflatten(-1, (self.phase_rows, -1))
+        skip = torch.cat([self.skip(patches), phases], 2)
+        latents: Tensor = skip + self.project(x).unflatten(-1, (self.rows, -1))
         return latents

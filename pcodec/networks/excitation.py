@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
@@ -44,12 +43,12 @@ class Pitch(NamedTuple):
     def features(self) -> Tensor:
         """(B, frames, 3): voicing, and the pitch in octaves."""
         voiced = self.voiced.float()
-        octaves = voiced * (self.frequency.double() / 150).log2().float()
+        octaves = voiced * (self.frequency / 150).log2()
         return torch.stack([voiced, octaves, octaves.square()], -1)
 
 
 class Excitation(nn.Module):
-    """Predicts the pitch from a log-mel, and gives the phases of the excitation it means."""
+    """Predicts pitch and pulses from log-mel and low band, and gives the phases they mean."""
 
     noise: Tensor
     sign: Tensor
@@ -59,12 +58,13 @@ class Excitation(nn.Module):
         width = PITCH_WIDTH
         self.sample_rate, self.hop = config.sample_rate, config.hop
         self.n_fft, self.column = config.vocoder_n_fft, config.patch_frames
-        self.embed = CausalConv(config.mel_bands, width, 7, config.vocoder_look_ahead)
+        seen = config.mel_bands + 2 * config.low_bins
+        self.embed = CausalConv(seen, width, 7, config.vocoder_look_ahead)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, 7, 0.5) for _ in range(PITCH_BLOCKS)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 1 + BINS)
+        self.head = nn.Linear(width, 1 + BINS + 4)
         noise = torch.from_numpy(noise_phases(self.n_fft, self.hop))
         self.register_buffer("noise", noise, persistent=False)
         # From a phase in the middle of the frame to one at its start, where the FFT counts from.
@@ -72,7 +72,11 @@ class Excitation(nn.Module):
         self.register_buffer("sign", sign, persistent=False)
 
     def logits(self, normal: Tensor) -> Tensor:
-        """Normalised log-mel (B, frames, bands) -> (B, frames, 1 + BINS): voicing, pitch."""
+        """Normalised log-mel and low band (B, frames, channels) -> (B, frames, 1 + BINS + 4).
+
+        Voicing, classes of pitch, and two phasors, real and imaginary part each: of the pulses,
+        and of what is added to the phase of every harmonic.
+        """
         x = self.embed(normal)
         for block in self.blocks:
             x = block(x)
@@ -80,24 +84,20 @@ class Excitation(nn.Module):
         return y
 
     def pitch(self, logits: Tensor) -> Pitch:
-        """The track that `logits` mean; the phase starts at each onset of voicing."""
+        """The track that `logits` mean. It has no memory: each frame knows its own phase."""
         batch, frames, _ = logits.shape
         voiced = logits[..., 0] > 0
-        scores = logits[..., 1:]
+        scores = logits[..., 1 : 1 + BINS]
         best = scores.argmax(-1, keepdim=True)
         near = (best + torch.arange(-2, 3, device=best.device)).clamp(0, BINS - 1)
-        shares = scores.gather(-1, near).double().softmax(-1)
+        shares = scores.gather(-1, near).softmax(-1)
         octaves = ((near + 0.5) * shares).sum(-1) / BINS_AN_OCTAVE
         frequency = LOW * octaves.exp2()
-        # Cycles from frame to frame; how many since the onset is a difference of sums.
-        cycles = (frequency * (self.hop / self.sample_rate)).cumsum(1)
-        was = F.pad(voiced[:, :-1], (1, 0))
-        number = torch.arange(1, frames + 1, device=logits.device)
-        since = torch.where(voiced & ~was, number, 0).cummax(1).values
-        cycles = (cycles - F.pad(cycles, (1, 0)).gather(1, since)) % 1.0
-        phase = (2 * math.pi * cycles).float()
-        frame = (number - 1).expand(batch, -1)
-        return Pitch(frequency.float(), phase, torch.zeros_like(phase), voiced, frame)
+        pulses, constant = logits[..., 1 + BINS :].unflatten(-1, (2, 2)).unbind(-2)
+        phase = torch.atan2(pulses[..., 1], pulses[..., 0])
+        polarity = torch.atan2(constant[..., 1], constant[..., 0])
+        frame = torch.arange(frames, device=logits.device).expand(batch, -1)
+        return Pitch(frequency, phase, polarity, voiced, frame)
 
     def forward(self, pitch: Pitch) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.

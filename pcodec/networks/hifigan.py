@@ -62,7 +62,9 @@ class ResidualBlocks(nn.Module):
 
 
 class HifiGan(nn.Module):
-    """Log-mel (B, frames, bands) -> samples (B, n), within [-1, 1].
+    """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n).
+
+    They are within [-1, 1].
 
     Beside the mel it is fed the log amplitude that the pseudo-inverse of the mel filters
     gives, which spares it from learning the filters.
@@ -75,7 +77,8 @@ class HifiGan(nn.Module):
         self.register_buffer("inverse", inverse, persistent=False)
         bins = config.vocoder_n_fft // 2 + 1
         width = config.hifigan_width
-        self.embed = CausalConv(config.mel_bands + bins, width, 7, self.look_ahead)
+        inputs = config.mel_bands + bins + 2 * config.low_bins
+        self.embed = CausalConv(inputs, width, 7, self.look_ahead)
         self.upsamples, self.residuals = nn.ModuleList(), nn.ModuleList()
         for stride, kernel in zip(STRIDES, KERNELS, strict=True):
             self.upsamples.append(CausalUpsample(width, width // 2, kernel, stride))
@@ -83,13 +86,15 @@ class HifiGan(nn.Module):
             self.residuals.append(ResidualBlocks(width))
         self.final = CausalConv1d(width, 1, 7)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, low: Tensor) -> Tensor:
         inverse: Tensor = self.inverse  # type: ignore[assignment]
         # What stands before the first mel and after the last has an amplitude, too.
         ahead = self.look_ahead
-        mel = F.pad(mel, (0, 0, self.embed.kernel - 1 - ahead, ahead), value=MEAN)
+        around = (0, 0, self.embed.kernel - 1 - ahead, ahead)
+        mel, low = F.pad(mel, around, value=MEAN), F.pad(low, around)
         amplitude = (mel.float().exp() @ inverse).clamp(min=1e-5).log()
-        x = self.embed((torch.cat([mel, amplitude], -1) - MEAN) / SPREAD, padded=True)
+        levels = (torch.cat([mel, amplitude], -1) - MEAN) / SPREAD
+        x = self.embed(torch.cat([levels, low], -1), padded=True)
         for upsample, residual in zip(self.upsamples, self.residuals, strict=True):
             x = residual(upsample(F.leaky_relu(x, SLOPE)))
         return torch.tanh(self.final(F.leaky_relu(x, SLOPE)).float())[..., 0]

@@ -1,7 +1,7 @@
-"""Vocoders: log-mel frames to samples, behind one interface.
+"""Vocoders: log-mel and low band to samples, behind one interface.
 
-A vocoder is a module called as ``vocoder(mel)`` with mel (B, frames, bands), giving samples
-(B, n), n = frames * hop. `SpectralVocoder` is of the family of
+A vocoder is a module called as ``vocoder(mel, low)`` with mel (B, frames, bands) and low
+(B, frames, 2 * bins), giving samples (B, n), n = frames * hop. `SpectralVocoder` is of the family of
 Vocos (Siuzdak 2023) and FreeV (Lv et al. 2024): it works at the frame rate only.
 """
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.dsp import BEYOND, MEAN, SPREAD, mel_inverse
+from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, mel_inverse
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 from pcodec.networks.stft import InverseSTFT, unit
@@ -88,14 +88,16 @@ class SpectralVocoder(nn.Module):
     """ConvNeXt blocks at the frame rate, then one inverse STFT.
 
     Predicts the amplitude as a correction of the pseudo-inverse mel, and the phase relative
-    to an excitation of the predicted pitch: a mel does not tell where the pulses of a voice
-    stand, so that a phase predicted from it alone does not hang together over frames.
+    to two that are known: that of the low band, and above it that of an excitation, whose
+    pulses stand where the low band puts them.
     """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width, blocks = config.vocoder_width, config.vocoder_blocks
-        self.embed = CausalConv(config.mel_bands, width, 7, config.vocoder_look_ahead)
+        self.low_bins = config.low_bins
+        seen = config.mel_bands + 2 * config.low_bins
+        self.embed = CausalConv(seen, width, 7, config.vocoder_look_ahead)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, 7, 1 / blocks) for _ in range(blocks)
@@ -109,15 +111,34 @@ class SpectralVocoder(nn.Module):
         for layer in (self.embed_pitch, self.source):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        # At first the phases of the low band are taken as they come.
+        self.low = nn.Linear(width, 2 * self.low_bins)
+        nn.init.zeros_(self.low.weight)
+        taken = torch.cat([torch.ones(self.low_bins), torch.zeros(self.low_bins)])
+        self.low.bias = nn.Parameter(taken)
         self.consistency = Consistency(config)
         self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
 
-    def spectrum(self, mel: Tensor, pitch: Pitch | None = None) -> Spectrum:
-        """Log-mel (B, frames, bands) -> the spectrum of its frames.
+    @staticmethod
+    def seen(mel: Tensor, low: Tensor) -> Tensor:
+        """Log-mel and low band as the networks see them, (B, frames, bands + 2 * bins)."""
+        return torch.cat([(mel - MEAN) / SPREAD, low], -1)
+
+    def low_phasors(self, low: Tensor) -> tuple[Tensor, Tensor]:
+        """The low band's cosines and sines at the start of the frame, (B, frames, bins) each.
+
+        They are shorter than 1 where the low band is weak, and so less is known of its phase.
+        """
+        cosine, sine = unit(*low.float().unflatten(-1, (2, -1)).unbind(-2), LOW_PHASE_FLOOR)
+        sign = self.excitation.sign[1 : 1 + self.low_bins]
+        return cosine * sign, sine * sign
+
+    def spectrum(self, mel: Tensor, low: Tensor, pitch: Pitch | None = None) -> Spectrum:
+        """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> spectrum of the frames.
 
         pitch: what to excite with instead of the predicted pitch, when training.
         """
-        normal = (mel - MEAN) / SPREAD
+        normal = self.seen(mel, low)
         x = self.norm(self.embed(normal))
         if pitch is None:
             pitch = self.excitation.pitch(self.excitation.logits(normal))
@@ -133,6 +154,11 @@ class SpectralVocoder(nn.Module):
         cosine, sine = source
         real = real + a * cosine - b * sine
         imaginary = imaginary + a * sine + b * cosine
+        cosine, sine = self.low_phasors(low)
+        c, d = self.low(x).float().chunk(2, -1)
+        above = (1, real.shape[-1] - 1 - self.low_bins)
+        real = real + F.pad(c * cosine - d * sine, above)
+        imaginary = imaginary + F.pad(c * sine + d * cosine, above)
         # The floor bounds the gradient where a phasor passes near zero.
         return Spectrum(log_amplitude, *unit(real, imaginary, 1e-2))
 
@@ -141,6 +167,6 @@ class SpectralVocoder(nn.Module):
         samples: Tensor = self.inverse_stft(spectrum.complex())
         return samples
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel (B, frames, bands) -> samples (B, n), |sample| not limited."""
-        return self.synthesize(self.consistency(self.spectrum(mel)))
+    def forward(self, mel: Tensor, low: Tensor) -> Tensor:
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), |sample| not limited."""
+        return self.synthesize(self.consistency(self.spectrum(mel, low)))
