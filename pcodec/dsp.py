@@ -21,6 +21,9 @@ LOW, BINS, BINS_AN_OCTAVE = 55.0, 144, 36
 LOW_BAND_FLOOR = 0.02
 """Added to the level of a column's low band, root of squares, in units of its spectrum."""
 
+HIGH_PASS_HZ = 50.0
+"""Edge of the high pass in front of the encoder."""
+
 LOW_PHASE_FLOOR = 1e-2
 """Squared length at which a cell of the normalised low band counts as half known."""
 

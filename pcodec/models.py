@@ -20,7 +20,7 @@ from pcodec.pcx.layout import Header
 
 DEFAULT = "speech16k"
 VOCODERS = ("spectral", "hifigan")
-GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "bits")
+GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "phase_rows", "bits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def bitstream_id(
     """
     c = config
     geometry = [c.sample_rate, c.n_fft, c.window, c.hop, c.mel_bands]
-    geometry += [c.patch_bands, c.patch_frames, c.bits, c.latent_dim]
+    geometry += [c.patch_bands, c.patch_frames, c.phase_rows, c.low_bins, c.bits, c.latent_dim]
     digest = hashlib.sha256(" ".join(map(str, geometry)).encode())
     for array, kind in ((window, "<f4"), (filters, "<f4"), (codebook, "<f2")):
         digest.update(array.astype(kind).tobytes())

@@ -87,7 +87,7 @@ class StreamEncoder(_Stream):
 
     def __init__(self, codec: Codec) -> None:
         bins = codec.config.n_fft // 2 + 1
-        super().__init__({FRAMES: np.zeros((1, 0, bins))})
+        super().__init__({FRAMES: np.zeros((1, 0, bins), np.complex128)})
         self._codec, self._encoder = codec, codec.encoder
         self._most = CHUNK_COLUMNS * codec.config.column_samples
         self._taken = 0
@@ -121,7 +121,7 @@ class StreamEncoder(_Stream):
     ) -> list[Indices]:
         """The columns that samples (n,) of each stream complete."""
         encoder, config, past = streams[0]._encoder, streams[0]._codec.config, _join(streams)
-        new = encoder.magnitudes(np.stack(samples), past, last)
+        new = encoder.spectra(np.stack(samples), past, last)
         frames = np.concatenate([past[FRAMES], new], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
         past[FRAMES] = frames[:, whole:].copy()
@@ -255,10 +255,10 @@ class StreamDecoder(_Stream):
     ) -> list[Samples]:
         """Latents (streams, columns, rows, dim) -> samples; level (streams, frames) is added."""
         networks = streams[0]._networks
-        mel = networks.decoder(latents, past, last)
+        mel, low = networks.decoder(latents, past, last)
         level = np.concatenate([past[LEVEL], level], 1, dtype=np.float32)
         mel, past[LEVEL] = mel + level[:, : mel.shape[1], None], level[:, mel.shape[1] :]
-        samples = networks.vocoder(mel, past, last)
+        samples = networks.vocoder(mel, low, past, last)
         _share(streams, past)
         return list(samples.clip(-1, 1))
 

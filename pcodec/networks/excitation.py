@@ -6,7 +6,6 @@ and in closed form: what the short-time spectrum of a pulse train is, not the tr
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch

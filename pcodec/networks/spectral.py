@@ -1,8 +1,8 @@
 """Vocoders: log-mel and low band to samples, behind one interface.
 
 A vocoder is a module called as ``vocoder(mel, low)`` with mel (B, frames, bands) and low
-(B, frames, 2 * bins), giving samples (B, n), n = frames * hop. `SpectralVocoder` is of the family of
-Vocos (Siuzdak 2023) and FreeV (Lv et al. 2024): it works at the frame rate only.
+(B, frames, 2 * bins), giving samples (B, n), n = frames * hop. `SpectralVocoder` is of the
+family of Vocos (Siuzdak 2023) and FreeV (Lv et al. 2024): it works at the frame rate only.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class SpectralVocoder(nn.Module):
 
         They are shorter than 1 where the low band is weak, and so less is known of its phase.
         """
-        cosine, sine = unit(*low.float().unflatten(-1, (2, -1)).unbind(-2), LOW_PHASE_FLOOR)
+        real, imaginary = low.float().chunk(2, -1)
+        cosine, sine = unit(real, imaginary, LOW_PHASE_FLOOR)
         sign = self.excitation.sign[1 : 1 + self.low_bins]
         return cosine * sign, sine * sign
 

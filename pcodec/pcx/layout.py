@@ -33,7 +33,7 @@ HEADER = c.Struct(
     "samples" / c.Int64ul,
     "bitstream_id" / c.Bytes(16),
     "block_columns" / c.Int16ul,
-    "reserved" / c.Int16ul,
+    "phase_rows" / c.Int16ul,
     "serial" / c.Int32ul,
     "crc" / c.Int32ul,
 )
@@ -80,9 +80,10 @@ class Header:
     bitstream_id: bytes
     sample_rate: int = 16000
     hop: int = 128
-    mel_bands: int = 96
+    mel_bands: int = 80
     patch_bands: int = 4
     patch_frames: int = 4
+    phase_rows: int = 4
     bits: int = 10
     samples: int | None = None
     block_columns: int = 32
@@ -91,8 +92,8 @@ class Header:
 
     @property
     def rows(self) -> int:
-        """Indices a column."""
-        return self.mel_bands // self.patch_bands
+        """Indices per column: of the mel's patches, then of the low band's phases."""
+        return self.mel_bands // self.patch_bands + self.phase_rows
 
     @property
     def column_samples(self) -> int:
@@ -116,7 +117,6 @@ class Header:
             header_bytes=HEADER_BYTES,
             channels=1,
             samples=UNKNOWN if unknown else self.samples,
-            reserved=0,
             crc=0,
         )
         body: bytes = HEADER.build(fields)[:-4]
@@ -144,7 +144,7 @@ class Header:
         if raw.version >> 4 != 1:
             version = f"{raw.version >> 4}.{raw.version & 15}"
             raise VersionError(f"format version {version}; this reader knows version 1")
-        if raw.flags & ~LENGTH_UNKNOWN or raw.reserved:
+        if raw.flags & ~LENGTH_UNKNOWN:
             raise VersionError("reserved bits of the header are set: a feature unknown here")
         if not HEADER_BYTES <= raw.header_bytes <= MAX_HEADER:
             raise FormatError(f"a header of {raw.header_bytes} bytes is not possible")

@@ -1,4 +1,4 @@
-"""The decoder: indices to log-mel."""
+"""The decoder: indices to log-mel and low band."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcodec.runtime.weights import Weights, read_weights
 
 
 class Decoder:
-    """Indices to log-mel."""
+    """Indices to log-mel and low band."""
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
@@ -31,33 +31,44 @@ class Decoder:
         seen = g.frames("seen", size)
         x = g.convolution(seen, weights / "embed", 2 + self.look_ahead, size)
         x = blocks(g, x, weights / "blocks", c.decoder_blocks)
+        coarse_low = g.dense(x, weights / "refine_low")
         x = g.dense(x, weights / "spread")
         x = g.add("Reshape", x, g.integers(0, 1, -1, c.decoder_fine_width))
         x = blocks(g, x, weights / "fine_blocks", c.decoder_fine_blocks)
         x = g.dense(x, weights / "refine")
         latents = g.input("latents", "B", "T", size)
-        latents = g.add("Reshape", latents, g.integers(0, 0, c.rows, c.latent_dim))
-        coarse = g.dense(latents, weights / "skip")
-        shape = g.integers(0, 0, c.rows, c.patch_frames, c.patch_bands)
+        sizes = g.integers(c.mel_rows * c.latent_dim, c.phase_rows * c.latent_dim)
+        patches, phases = g.split("Split", latents, sizes, count=2, axis=2)
+        patches = g.add("Reshape", patches, g.integers(0, 0, c.mel_rows, c.latent_dim))
+        coarse = g.dense(patches, weights / "skip")
+        shape = g.integers(0, 0, c.mel_rows, c.patch_frames, c.patch_bands)
         coarse = g.add("Transpose", g.add("Reshape", coarse, shape), perm=[0, 1, 3, 2, 4])
         coarse = g.add("Reshape", coarse, g.integers(0, 1, -1, c.mel_bands))
         g.output_frames(g.affine(g.add("Add", coarse, x), SPREAD, MEAN))
+        phases = g.add("Unsqueeze", phases, g.integers(1))
+        low = g.add("Add", coarse_low, g.dense(phases, weights / "skip_low"))
+        g.output_frames(g.add("Reshape", low, g.integers(0, 1, -1, 2 * c.low_bins)))
         return g
 
     def lookup(self, indices: Array) -> Array:
         """Indices (...) -> entries (..., dim)."""
         return self.codebook[indices]
 
-    def __call__(self, latents: Array, past: Past, last: bool) -> Array:
-        """(B, columns, rows, dim) -> log-mel (B, frames, bands)."""
+    def __call__(self, latents: Array, past: Past, last: bool) -> tuple[Array, Array]:
+        """(B, columns, rows, dim) -> log-mel (B, frames, bands), low band (B, frames, 2 * bins).
+
+        The low band is normalised: each column is relative to its level.
+        """
         flat, ahead = flattened(latents), self.look_ahead
         seen = with_past(self, flat, 1 + ahead, past, last, ahead)
         columns = seen.shape[1] - 1 - ahead
         if columns <= 0:
-            return np.zeros((len(flat), 0, self.config.mel_bands), np.float32)
-        # What is put out now, for the linear path of each patch.
-        (mel,) = self.network(past, seen=seen, latents=seen[:, 1 : 1 + columns])
-        return mel
+            sizes = self.config.mel_bands, 2 * self.config.low_bins
+            mel, low = (np.zeros((len(flat), 0, size), np.float32) for size in sizes)
+            return mel, low
+        # What is put out now, for the linear path of each row.
+        mel, low = self.network(past, seen=seen, latents=seen[:, 1 : 1 + columns])
+        return mel, low
 
     def patches(self) -> Array:
         """Each codebook entry by itself, as the log-mel it means: (entries, bands, frames)."""

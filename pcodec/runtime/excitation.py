@@ -30,6 +30,8 @@ class Pitch(NamedTuple):
     """of the fundamental, Hz"""
     phase: Array
     """of the pulses in the middle of the frame, radians"""
+    constant: Array
+    """what is added to the phase of every harmonic, radians"""
     voiced: Array
     """True or False"""
     frame: Array
@@ -47,7 +49,6 @@ class Excitation:
     """Follows the pitch, and gives the phases of the excitation that it means."""
 
     def __init__(self, config: CodecConfig) -> None:
-        self.advance = config.hop / config.sample_rate
         self.bins_a_hertz = config.vocoder_n_fft / config.sample_rate
         self.bins = np.arange(config.vocoder_n_fft // 2 + 1, dtype=np.float32)
         self.near = np.arange(-2, 3)
@@ -57,34 +58,27 @@ class Excitation:
 
     def start(self, past: Past, frame: int) -> None:
         """Begins a stream in the middle: the number of its first frame."""
-        past[self] = np.array([[0.0, 0.0, frame]])
+        past[self] = np.array([[frame]])
 
     def pitch(self, logits: Array, past: Past) -> Pitch:
-        """Logits (B, frames, 1 + bins) -> the track; the phase starts at each onset of voicing."""
+        """Logits (B, frames, 1 + BINS + 4) -> the track. Each frame knows its own phase."""
         batch, frames, _ = logits.shape
-        before = past.get(self)
-        if before is None:
-            before = np.zeros((batch, 3))
-        voiced = logits[..., 0] > 0
-        scores = logits[..., 1:]
+        first = past.get(self)
+        if first is None:
+            first = np.zeros((batch, 1), np.int64)
+        past[self] = first + frames
+        scores = logits[..., 1 : 1 + BINS]
         # The best class and two on either side.
         near = scores.argmax(-1)[..., None] + self.near
         np.minimum(np.maximum(near, 0, out=near), BINS - 1, out=near)
-        streams, number = np.arange(batch)[:, None], np.arange(frames)
-        # In double precision: the last bit of a float32 exponential depends on the chunk.
-        shares = scores[streams[..., None], number[:, None], near].astype(np.float64)
+        # In double precision: the last bit of a float32 function depends on the chunk.
+        shares = np.take_along_axis(scores, near, -1).astype(np.float64)
         shares = np.exp(shares - shares.max(-1, keepdims=True))
         octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / BINS_AN_OCTAVE
-        frequency = LOW * np.exp2(octaves)
-        # Cycles from frame to frame; how many since the onset is a difference of sums.
-        sums = np.concatenate([before[:, :1], frequency * self.advance], 1).cumsum(1)
-        was = np.concatenate([before[:, 1:2] > 0, voiced[:, :-1]], 1)
-        onsets = np.where(voiced & ~was, number + 1, 0)
-        sums[:, 0] = 0
-        cycles = (sums[:, 1:] - sums[streams, np.maximum.accumulate(onsets, 1)]) % 1.0
-        frame = before[:, 2:].astype(np.int64) + number
-        past[self] = np.stack([cycles[:, -1], voiced[:, -1], frame[:, -1] + 1.0], 1)
-        return Pitch(frequency, 2 * np.pi * cycles, voiced, frame)
+        phasors = logits[..., 1 + BINS :].astype(np.float64).reshape(batch, frames, 2, 2)
+        phase, constant = np.moveaxis(np.arctan2(phasors[..., 1], phasors[..., 0]), -1, 0)
+        number = first + np.arange(frames)
+        return Pitch(LOW * np.exp2(octaves), phase, constant, logits[..., 0] > 0, number)
 
     def __call__(self, pitch: Pitch) -> tuple[Array, Array, Array]:
         """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.
@@ -111,7 +105,8 @@ class Excitation:
         factor = self.sign / np.sqrt(power + np.float32(1e-6))
         along *= factor
         across *= factor
-        angle = lower * phase
+        constant = pitch.constant[where].astype(np.float32)[:, None]
+        angle = lower * phase + constant
         turned_cosine, turned_sine = np.cos(angle), np.sin(angle)
         cosine[where] = turned_cosine * along - turned_sine * across
         sine[where] = turned_sine * along + turned_cosine * across

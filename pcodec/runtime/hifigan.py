@@ -25,11 +25,14 @@ class HifiGan:
 
     def _graph(self, weights: Weights) -> Graph:
         c, g = self.config, Graph()
-        mel = g.frames("seen", c.mel_bands)
-        amplitude = g.linear(g.add("Exp", mel), mel_inverse(c).T)
+        bands, low_channels = c.mel_bands, 2 * c.low_bins
+        seen = g.frames("seen", bands + low_channels)
+        normal, low = g.split("Split", seen, g.integers(bands, low_channels), count=2, axis=3)
+        amplitude = g.linear(g.add("Exp", g.affine(normal, SPREAD, MEAN)), mel_inverse(c).T)
         amplitude = g.add("Log", g.add("Max", amplitude, g.value(1e-5)))
-        x = g.affine(g.add("Concat", mel, amplitude, axis=3), 1 / SPREAD, -MEAN / SPREAD)
-        channels = c.mel_bands + c.vocoder_n_fft // 2 + 1
+        amplitude = g.affine(amplitude, 1 / SPREAD, -MEAN / SPREAD)
+        x = g.add("Concat", normal, amplitude, low, axis=3)
+        channels = bands + c.vocoder_n_fft // 2 + 1 + low_channels
         x = g.convolution(x, weights / "embed", self.KERNEL, channels)
         x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
         width = c.hifigan_width
@@ -72,10 +75,10 @@ class HifiGan:
     def start(self, past: Past, frame: int) -> None:
         """A stream may begin anywhere."""
 
-    def __call__(self, mel: Array, past: Past, last: bool) -> Array:
-        """Log-mel (B, frames, bands) -> samples (B, n), within [-1, 1]."""
-        ahead = self.look_ahead
-        seen = with_past(self, mel, self.KERNEL - 1, past, last, ahead, MEAN)
+    def __call__(self, mel: Array, low: Array, past: Past, last: bool) -> Array:
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), within [-1, 1]."""
+        normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
+        seen = with_past(self, normal, self.KERNEL - 1, past, last, self.look_ahead)
         if seen.shape[1] < self.KERNEL:
             return np.zeros((len(mel), 0), np.float32)
         (samples,) = self.network(past, seen=seen)

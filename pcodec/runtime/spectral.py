@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.dsp import BEYOND, MEAN, SPREAD, hann
+from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, hann
 from pcodec.runtime.excitation import Excitation
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.state import Array, Past, with_past
@@ -80,17 +80,18 @@ class SpectralVocoder:
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
+        self.excitation = Excitation(config)
+        self.consistency = Consistency(config)
         with read_weights(folder, "spectral") as weights:
             own = weights / "spectral"
             self.pitch = Network(self._pitch(own / "excitation"), processor._replace(threads=1))
             self.spectrum = Network(self._spectrum(own), processor)
             self.synthesis = Synthesis(own["inverse_stft.window"], config.hop)
-        self.excitation = Excitation(config)
-        self.consistency = Consistency(config)
 
     def _seen(self, g: Graph, weights: Weights) -> str:
-        mel = g.affine(g.frames("seen", self.config.mel_bands), 1 / SPREAD, -MEAN / SPREAD)
-        return g.convolution(mel, weights / "embed", self.KERNEL, self.config.mel_bands)
+        channels = self.config.mel_bands + 2 * self.config.low_bins
+        seen = g.frames("seen", channels)
+        return g.convolution(seen, weights / "embed", self.KERNEL, channels)
 
     def _pitch(self, weights: Weights) -> Graph:
         g = Graph()
@@ -112,7 +113,10 @@ class SpectralVocoder:
         )
         heads = g.split("Split", g.linear(x, weight, bias), count=6, axis=3)
         correction, real, imaginary, gate, a, b = heads
-        mel = g.add("Exp", g.frames("mel", c.mel_bands))
+        sizes = g.integers(c.mel_bands, c.low_bins, c.low_bins)
+        now = g.frames("now", c.mel_bands + 2 * c.low_bins)
+        normal, low_cosine, low_sine = g.split("Split", now, sizes, count=3, axis=3)
+        mel = g.add("Exp", g.affine(normal, SPREAD, MEAN))
         prior = g.linear(mel, np.abs(weights["inverse"]).T)
         prior = g.add("Log", g.add("Max", prior, g.value(1e-5)))
         level, cosine, sine = (g.frames(name, bins) for name in ("level", "cosine", "sine"))
@@ -124,23 +128,41 @@ class SpectralVocoder:
         real = g.add("Add", real, turned)
         turned = g.add("Add", g.add("Mul", a, sine), g.add("Mul", b, cosine))
         imaginary = g.add("Add", imaginary, turned)
-        squares = (g.add("Mul", part, part) for part in (real, imaginary))
-        length = g.add("Sqrt", g.add("Add", g.add("Add", *squares), g.value(1e-2)))
+        # The low band's, turned and stretched by (c, d), at the start of the frame.
+        length = self._length(g, low_cosine, low_sine, LOW_PHASE_FLOOR)
+        sign = g.value(self.excitation.sign[1 : 1 + c.low_bins])
+        low_cosine, low_sine = (
+            g.add("Mul", g.add("Div", part, length), sign) for part in (low_cosine, low_sine)
+        )
+        c_, d_ = g.split("Split", g.dense(x, weights / "low"), count=2, axis=3)
+        above = g.integers(0, 0, 0, 1, 0, 0, 0, bins - 1 - c.low_bins)
+        turned = g.add("Sub", g.add("Mul", c_, low_cosine), g.add("Mul", d_, low_sine))
+        real = g.add("Add", real, g.add("Pad", turned, above))
+        turned = g.add("Add", g.add("Mul", c_, low_sine), g.add("Mul", d_, low_cosine))
+        imaginary = g.add("Add", imaginary, g.add("Pad", turned, above))
+        length = self._length(g, real, imaginary, 1e-2)
         g.output_frames(g.add("Div", real, length))
         g.output_frames(g.add("Div", imaginary, length))
         return g
+
+    @staticmethod
+    def _length(g: Graph, real: str, imaginary: str, floor: float) -> str:
+        """Of phasors, but where their squared length is near the floor."""
+        squares = (g.add("Mul", part, part) for part in (real, imaginary))
+        return g.add("Sqrt", g.add("Add", g.add("Add", *squares), g.value(floor)))
 
     def start(self, past: Past, frame: int) -> None:
         """Begins a stream in the middle: the number of its first frame."""
         self.excitation.start(past, frame)
 
-    def polar(self, mel: Array, past: Past, last: bool) -> tuple[Array, Array, Array]:
-        """Log-mel (B, frames, bands) -> amplitudes, and cosines and sines of the phases.
+    def polar(self, mel: Array, low: Array, past: Past, last: bool) -> tuple[Array, Array, Array]:
+        """Log-mel (B, frames, bands) and low band -> amplitudes, cosines and sines of the phases.
 
         (B, frames, bins) each, of as many frames as are complete.
         """
         ahead = self.look_ahead
-        seen = with_past(self, mel, self.KERNEL - 1, past, last, ahead, MEAN)
+        normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
+        seen = with_past(self, normal, self.KERNEL - 1, past, last, ahead)
         frames = seen.shape[1] - self.KERNEL + 1
         if frames <= 0:
             nothing = np.zeros((len(mel), 0, self.config.vocoder_n_fft // 2 + 1), np.float32)
@@ -152,7 +174,7 @@ class SpectralVocoder:
         amplitude, cosine, sine = self.spectrum(
             past,
             seen=seen,
-            mel=seen[:, start : start + frames],
+            now=seen[:, start : start + frames],
             features=pitch.features(),
             cosine=cosine,
             sine=sine,
@@ -160,7 +182,7 @@ class SpectralVocoder:
         )
         return amplitude, cosine, sine
 
-    def __call__(self, mel: Array, past: Past, last: bool) -> Array:
-        """Log-mel (B, frames, bands) -> samples (B, n), |sample| not limited."""
-        spectrum = self.consistency(*self.polar(mel, past, last), past, last)
+    def __call__(self, mel: Array, low: Array, past: Past, last: bool) -> Array:
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), |sample| not limited."""
+        spectrum = self.consistency(*self.polar(mel, low, past, last), past, last)
         return self.synthesis(spectrum, past, last)
