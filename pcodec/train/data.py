@@ -18,7 +18,15 @@ from tqdm import tqdm
 from pcodec.audio.clips import find_clips
 from pcodec.audio.pcm import Samples
 from pcodec.audio.reader import read
+from pcodec.dsp import HIGH_PASS_HZ
 from pcodec.errors import AudioError
+
+
+def high_passed(samples: Samples, rate: int) -> Samples:
+    """Samples (n,) after the encoder's high pass, in one piece; it wraps around their end."""
+    s = 1j * np.fft.rfftfreq(len(samples), 1 / rate) / HIGH_PASS_HZ
+    response = s**2 / (s**2 + 2**0.5 * s + 1)
+    return np.fft.irfft(np.fft.rfft(samples) * response, len(samples)).astype(np.float32)
 
 
 class Corpus:
@@ -39,6 +47,7 @@ class Corpus:
         if not ends.exists():
             cache.mkdir(parents=True, exist_ok=True)
             self._build(clips, store, ends, sample_rate)
+        self.sample_rate = sample_rate
         self.samples = np.memmap(store, np.int16, "r")
         self.ends = np.load(ends)
         self.starts = np.concatenate([[0], self.ends[:-1]])
@@ -81,7 +90,8 @@ class Batches:
     """Endless augmented batches, a pure function of the seed and the step number.
 
     Augmentation: half of the crops change speed (and so pitch and timbre) by up to 12 %;
-    levels from -35 dB to full scale; one in eight is mixed with noise at 5 to 30 dB.
+    levels from -35 dB to full scale; either polarity; one in eight is mixed with noise at 5 to
+    30 dB.
     """
 
     def __init__(
@@ -106,7 +116,8 @@ class Batches:
         low = -35 if rng.random() < 0.25 else -12
         gain = 10 ** (rng.uniform(low, 6) / 20)
         scaled = audio * min(gain, 0.98 / (float(np.abs(audio).max()) + 1e-6))
-        return scaled.astype(np.float32)
+        polarity = rng.choice((-1, 1))
+        return high_passed(polarity * scaled, self.corpus.sample_rate)
 
     def at(self, step: int) -> Tensor:
         """The batch of a step: (batch, length)."""

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pcodec.audio.reader import read
 from pcodec.networks.checkpoint import replaced
 from pcodec.train.adversary import Logs
-from pcodec.train.data import Batches
+from pcodec.train.data import Batches, high_passed
 from pcodec.train.stages.base import Stage
 
 
@@ -72,6 +72,7 @@ def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) 
     Without those that hold none.
     """
     clips = [torch.from_numpy(read(path, rate)[: int(seconds * rate)]) for path in paths]
+    clips = [torch.from_numpy(high_passed(clip.numpy(), rate)) for clip in clips]
     return [clip[: len(clip) // column * column] for clip in clips if len(clip) >= column]
 
 

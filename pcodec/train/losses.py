@@ -31,6 +31,17 @@ def mel_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return ((predicted - target).abs() * loudness_weights(target)).mean()
 
 
+def low_loss(predicted: Tensor, target: Tensor, level: Tensor) -> Tensor:
+    """Mean squared error of a low band (B, frames, 2 * bins), each column relative to its level.
+
+    level: (B, columns); the louder columns of an item weigh more.
+    """
+    loudness = level**0.4
+    weights = 0.3 + 0.7 * loudness / loudness.mean(1, keepdim=True)
+    columns = (predicted - target).square().unflatten(1, (level.shape[1], -1)).mean((2, 3))
+    return 2 * (columns * weights).mean()
+
+
 class MultiResolutionMelLoss(nn.Module):
     """`mel_loss` of waveforms at window lengths from ``shortest`` samples to 128 ms."""
 

@@ -92,16 +92,21 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
 
 
 def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
-    """Cross-entropies of voicing and, where voiced, of the pitch's class."""
+    """Cross-entropies of voicing and, where voiced, of the pitch's class; errors of its phases."""
     voiced = pitch.voiced.float()
     octaves = (pitch.frequency / LOW).log2()
     place = (octaves * BINS_AN_OCTAVE - 0.5).clamp(0, BINS - 1.001)
     lower = place.floor().long()
     share = place - lower
-    scores = logits[..., 1:].log_softmax(-1)
+    scores = logits[..., 1 : 1 + BINS].log_softmax(-1)
     a = scores.gather(-1, lower[..., None]).squeeze(-1)
     b = scores.gather(-1, lower[..., None] + 1).squeeze(-1)
     wrong = -((1 - share) * a + share * b)
+    # And, of both phases, one less the cosine of the error.
+    pulses, constant = logits[..., 1 + BINS :].unflatten(-1, (2, 2)).unbind(-2)
+    for phasor, angle in ((pulses, pitch.phase), (constant, pitch.constant)):
+        direction = F.normalize(phasor, dim=-1, eps=1e-2)
+        wrong = wrong + 1 - direction[..., 0] * angle.cos() - direction[..., 1] * angle.sin()
     return F.binary_cross_entropy_with_logits(logits[..., 0], voiced) + (wrong * voiced).sum() / (
         voiced.sum() + 1
     )

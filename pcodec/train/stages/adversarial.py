@@ -21,7 +21,7 @@ class Adversarial(VqVae):
     """
 
     name = "adversarial"
-    options: ClassVar[tuple[str, ...]] = ("adversarial",)
+    options: ClassVar[tuple[str, ...]] = (*VqVae.options, "adversarial")
     needs: ClassVar[tuple[str, ...]] = VqVae.parts
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
@@ -33,7 +33,7 @@ class Adversarial(VqVae):
     def losses(self, samples: Tensor) -> Losses:
         losses = super().losses(samples)
         with torch.no_grad():
-            losses["_mel"] = self.networks.mel.frames(samples)
+            losses["_mel"] = self.networks.mel.frames(samples)[0]
         return losses
 
     def complete(self, losses: Losses) -> Logs:

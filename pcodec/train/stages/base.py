@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pcodec.audio.resample import Resampler
-from pcodec.dsp import MEAN, SPREAD
 from pcodec.errors import PcodecError
 from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.excitation import Pitch
-from pcodec.networks.spectral import Spectrum
+from pcodec.networks.mel import level_of, normalize
 from pcodec.train.adversary import Game, Logs
 from pcodec.train.discriminators import SpectrogramDiscriminator
-from pcodec.train.losses import DisturbanceLoss, MultiResolutionMelLoss, limit_gradient, phase_loss
+from pcodec.train.losses import (
+    DisturbanceLoss,
+    MultiResolutionMelLoss,
+    limit_gradient,
+    low_loss,
+    mel_loss,
+    phase_loss,
+)
 from pcodec.train.pitch import pitch_loss, track_pitch
 from pcodec.train.precision import mixed_precision
 
@@ -58,6 +63,40 @@ def refuse_disturbance(rate: int) -> None:
     """PcodecError where PESQ is not defined."""
     if rate != DisturbanceLoss.RATE:
         raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
+
+
+class Analysis(NamedTuple):
+    """What the encoder sees of samples."""
+
+    mel: Tensor
+    """log-mel (B, frames, bands)"""
+    low: Tensor
+    """low band (B, frames, 2 * bins), each column relative to its level"""
+    level: Tensor
+    """of the low band, (B, columns)"""
+
+    @classmethod
+    def of(cls, networks: Networks, mel: Tensor, low: Tensor) -> Analysis:
+        """Of what the front end gives."""
+        level = level_of(low, networks.encoder.frames)
+        return cls(mel, normalize(low, level), level)
+
+    def codec_loss(self, decoded: tuple[Tensor, Tensor], weights: dict[str, float]) -> Losses:
+        """Losses of a decoded log-mel and low band, and their weighted "codec" sum.
+
+        weights: "mel" and "low".
+        """
+        mel, low = mel_loss(decoded[0], self.mel), low_loss(decoded[1], self.low, self.level)
+        total = weights.get("mel", 1.0) * mel + weights.get("low", 1.0) * low
+        return {"mel": mel, "low": low, "codec": total}
+
+    def low_snr(self, low: Tensor) -> float:
+        """Signal-to-noise ratio of a decoded low band, dB, by the levels of the columns."""
+        shape = (*self.level.shape, -1)
+        power = self.level.square()[..., None]
+        signal = (self.low.reshape(shape).square() * power).sum()
+        noise = ((low - self.low).reshape(shape).square() * power).sum()
+        return float(10 * (signal / noise).log10())
 
 
 class Stage:
@@ -105,24 +144,25 @@ class Stage:
         overhang = self.networks.mel.overhang
         return samples[:, overhang : samples.shape[1] - overhang]
 
-    def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples with overhang -> log-mel (B, frames, bands), latents not yet quantised."""
+    def encode(self, samples: Tensor) -> tuple[Analysis, Tensor]:
+        """Samples with overhang -> what the encoder sees of them, latents not yet quantised."""
         with torch.no_grad():
-            mel = self.networks.mel.frames(samples)
+            analysis = Analysis.of(self.networks, *self.networks.mel.frames(samples))
         with self.autocast():
-            return mel, self.networks.encoder(mel).float()
+            return analysis, self.networks.encoder(analysis.mel, analysis.low).float()
 
     @torch.no_grad()
-    def codes(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples with overhang -> log-mel (B, frames, bands), quantised latents; no gradient."""
-        mel, latents = self.encode(samples)
+    def codes(self, samples: Tensor) -> tuple[Analysis, Tensor]:
+        """Samples with overhang -> what the encoder sees, quantised latents; no gradient."""
+        analysis, latents = self.encode(samples)
         quantizer = self.networks.quantizer
-        return mel, quantizer.lookup(quantizer.nearest(latents))
+        return analysis, quantizer.lookup(quantizer.nearest(latents))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Quantised latents -> log-mel (B, frames, bands)."""
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantised latents -> log-mel (B, frames, bands), low band (B, frames, 2 * bins)."""
         with self.autocast():
-            return self.networks.decoder(latents).float()
+            mel, low = self.networks.decoder(latents)
+            return mel.float(), low.float()
 
     def losses(self, samples: Tensor) -> Losses:
         """Losses by name; "total" is what is minimised. Detached extras start with "_"."""
@@ -183,7 +223,8 @@ class Waveform(Stage):
 
     Options "adversarial": weight of the adversarial terms; without it, regression only;
     "judged": how many items of a batch the discriminators see; "free": the part of a batch
-    that is excited as when decoding (the rest by the true pitch track).
+    that is excited as when decoding (the rest by the true pitch track); "disturbance": weight of
+    the loss of loudness.
     """
 
     max_norm: ClassVar[float] = 10.0
@@ -194,7 +235,6 @@ class Waveform(Stage):
         super().__init__(networks, settings)
         rate = networks.config.sample_rate
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
-        self.free_waveform_loss = MultiResolutionMelLoss(rate, shortest=512).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
         # Compiled with the rest, its overlapping columns take ten times as long as all else.
         self.consistency = torch.compiler.disable(networks.spectral.consistency)
@@ -206,15 +246,15 @@ class Waveform(Stage):
     def make_discriminator(self) -> nn.Module:
         return SpectrogramDiscriminator()
 
-    def mels(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """True and decoded log-mel (B, frames, bands)."""
-        mel, latents = self.codes(samples)
-        return mel, self.decode(latents)
+    def reconstruct(self, samples: Tensor) -> tuple[Analysis, tuple[Tensor, Tensor]]:
+        """What the encoder sees; decoded log-mel (B, frames, bands) and low band."""
+        analysis, latents = self.codes(samples)
+        return analysis, self.decode(latents)
 
-    def spectral_losses(self, mel: Tensor, samples: Tensor) -> Losses:
-        """Regression losses of the spectral vocoder on a log-mel of the samples."""
+    def spectral_losses(self, decoded: tuple[Tensor, Tensor], samples: Tensor) -> Losses:
+        """Regression losses of the spectral vocoder on log-mel and low band of the samples."""
         n = self.networks
-        mel = limit_gradient(mel)
+        mel, low = (limit_gradient(x) for x in decoded)
         target = self.crop(samples)
         with torch.no_grad():
             stft = n.spectral.inverse_stft
@@ -223,26 +263,19 @@ class Waveform(Stage):
             wanted = torch.fft.rfft(framed.unfold(-1, stft.n_fft, stft.hop) * stft.window)
             pitch = track_pitch(framed, wanted, n.spectral.excitation)
         with self.autocast():
-            logits = n.spectral.excitation.logits((mel - MEAN) / SPREAD)
+            logits = n.spectral.excitation.logits(n.spectral.seen(mel, low))
             tracking = pitch_loss(logits, pitch)
-            # The last items run free, as when decoding: with the predicted pitch, and pulses
-            # anywhere. So of them neither phases nor short windows can be compared.
+            # The last items are excited as when decoding: with the predicted pitch and pulses.
             led = len(mel) - round(self.settings.options.get("free", 0.5) * len(mel))
-            own = n.spectral.excitation.pitch(logits.detach())
-            start = 2 * math.pi * torch.rand(len(mel), 1, device=mel.device)
-            own = own._replace(phase=own.phase + start, frame=pitch.frame)
+            own = n.spectral.excitation.pitch(logits.detach().float())
+            own = own._replace(frame=pitch.frame)
             pitch = Pitch(*(torch.cat([a[:led], b[led:]]) for a, b in zip(pitch, own, strict=True)))
-            spectrum = n.spectral.spectrum(mel, pitch=pitch)
+            spectrum = n.spectral.spectrum(mel, low, pitch=pitch)
         output = n.spectral.synthesize(self.consistency(spectrum))
-        losses = {"pitch": tracking}
-        total, share = 0.2 * tracking, led / len(mel)
-        if led:
-            losses["waveform"] = self.waveform_loss(output[:led], target[:led])
-            losses["phase"] = phase_loss(Spectrum(*(x[:led] for x in spectrum)), wanted[:led])
-            total = total + 15 * share * losses["waveform"] + losses["phase"]
-        if led < len(mel):
-            losses["free_waveform"] = self.free_waveform_loss(output[led:], target[led:])
-            total = total + 15 * (1 - share) * losses["free_waveform"]
+        waveform = self.waveform_loss(output, target)
+        phase = phase_loss(spectrum, wanted)
+        losses = {"pitch": tracking, "waveform": waveform, "phase": phase}
+        total = 15 * waveform + phase + 0.2 * tracking
         return self.heard({**losses, "total": total, "_output": output, "_target": target})
 
     def heard(self, losses: Losses) -> Losses:
@@ -256,7 +289,7 @@ class Waveform(Stage):
         if self.game is None:
             return {}
         real, fake = losses["_target"], losses["_output"]
-        # The last items: those that run free.
+        # The last items: those that are excited as when decoding.
         judged = self.settings.options.get("judged", len(real))
         real, fake = real[-judged:], fake[-judged:]
         logs = self.game.update(real, fake)
@@ -269,21 +302,22 @@ class Waveform(Stage):
         n = self.networks
         vocoder = getattr(n, self.vocoder)
         scores: dict[str, list[float]] = {"pesq": [], "stoi": [], "pesq_true_mel": []}
-        scores |= {"log_mel_error": [], "log_mel_distance": []}
+        scores |= {"log_mel_error": [], "log_mel_distance": [], "low_snr": []}
         counts = torch.zeros(n.config.codebook_entries, dtype=torch.int64)
         rate = n.config.sample_rate
         for clip in clips:
             own = as_measured(clip, rate)
-            mel = n.mel(clip[None].to(self.device))
-            indices = n.quantizer.nearest(n.encoder(mel))
+            analysis = Analysis.of(n, *n.mel(clip[None].to(self.device)))
+            indices = n.quantizer.nearest(n.encoder(analysis.mel, analysis.low))
             counts += torch.bincount(indices.flatten().cpu(), minlength=len(counts))
-            decoded = n.decoder(n.quantizer.lookup(indices))
-            scores["log_mel_error"].append(float((decoded - mel).abs().mean()))
-            output = as_measured(vocoder(decoded)[0].clamp(-1, 1), rate)
+            mel, low = n.decoder(n.quantizer.lookup(indices))
+            scores["log_mel_error"].append(float((mel - analysis.mel).abs().mean()))
+            scores["low_snr"].append(analysis.low_snr(low))
+            output = as_measured(vocoder(mel, low)[0].clamp(-1, 1), rate)
             scores["pesq"].append(metrics.or_nan("pesq", own, output))
             scores["stoi"].append(metrics.or_nan("stoi", own, output))
             scores["log_mel_distance"].append(metrics.log_mel_distance(own, output))
-            best = as_measured(vocoder(mel)[0].clamp(-1, 1), rate)
+            best = as_measured(vocoder(analysis.mel, analysis.low)[0].clamp(-1, 1), rate)
             scores["pesq_true_mel"].append(metrics.or_nan("pesq", own, best))
         means = {name: float(np.nanmean(values)) for name, values in scores.items()}
         return {**means, "entropy_bits": metrics.entropy_bits(counts.numpy())}

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from pcodec.networks.checkpoint import Networks
 from pcodec.train.adversary import Logs
-from pcodec.train.losses import MelDisturbanceLoss, loudness_weights
-from pcodec.train.stages.base import Losses, Settings, Stage, refuse_disturbance
+from pcodec.train.losses import MelDisturbanceLoss, loudness_weights, low_loss
+from pcodec.train.stages.base import Analysis, Losses, Settings, Stage, refuse_disturbance
 
 
 class ConcealmentModel(Stage):
     """The model that foresees lost columns, over a frozen codec.
 
-    Options "mel" and "disturbance": weights of what losses change in the decoded log-mel, and
-    of how PESQ would hear it.
+    Options "mel", "low" and "disturbance": weights of what losses change in the decoded log-mel
+    and low band, and of how PESQ would hear the former.
     """
 
     name = "concealment"
-    options: ClassVar[tuple[str, ...]] = ("mel", "disturbance")
+    options: ClassVar[tuple[str, ...]] = ("mel", "low", "disturbance")
     parts: ClassVar[tuple[str, ...]] = ("concealment",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
@@ -51,25 +51,35 @@ class ConcealmentModel(Stage):
             foreseen: Tensor = self.networks.concealment(latents, lost)
         return foreseen.float()
 
-    def errors(self, mel: Tensor, wanted: Tensor, lost: Tensor, foreseen: Tensor) -> Losses:
+    def errors(
+        self,
+        analysis: Analysis,
+        wanted: tuple[Tensor, Tensor],
+        lost: Tensor,
+        foreseen: Tensor,
+    ) -> Losses:
         """What losses change in the decoded log-mel, by the loudness of the lost frames.
 
-        Those around them, which the decoder makes of the same columns, are in the sum too.
+        Those around them, which the decoder makes of the same columns, are in the sum too;
+        and the same of the low band.
         """
-        weights = loudness_weights(mel)
+        weights = loudness_weights(analysis.mel)
         gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
-        got = self.decode(foreseen)
-        error = ((got - wanted).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
-        heard = {} if self.disturbance is None else {"disturbance": self.disturbance(got, wanted)}
-        return {"mel": error, **heard}
+        got, low = self.decode(foreseen)
+        error = ((got - wanted[0]).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
+        share = lost.float().mean() + 1e-3
+        errors = {"mel": error, "low": low_loss(low, wanted[1], analysis.level) / share}
+        if self.disturbance is not None:
+            errors["disturbance"] = self.disturbance(got, wanted[0])
+        return errors
 
     def losses(self, samples: Tensor) -> Losses:
         lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
-        mel, latents = self.codes(samples)
+        analysis, latents = self.codes(samples)
         with torch.no_grad():
             wanted = self.decode(latents)
-        losses = self.errors(mel, wanted, lost, self.foresee(latents, lost))
-        weights = {"mel": 1.0, **self.settings.options}
+        losses = self.errors(analysis, wanted, lost, self.foresee(latents, lost))
+        weights = {"mel": 1.0, "low": 0.5, **self.settings.options}
         total = sum((weights[k] * x for k, x in losses.items()), torch.zeros(()))
         return {**losses, "total": total}
 
@@ -82,11 +92,11 @@ class ConcealmentModel(Stage):
             columns = len(clip) // self.networks.config.column_samples
             lost = self.draw_losses(1, columns).to(self.device)
             padded = F.pad(clip[None], (overhang, overhang)).to(self.device)
-            mel, latents = self.codes(padded)
+            analysis, latents = self.codes(padded)
             wanted = self.decode(latents)
             ways = {"error": self.foresee(latents, lost), "held": hold(latents, lost)}
             for way, foreseen in ways.items():
-                for name, error in self.errors(mel, wanted, lost, foreseen).items():
+                for name, error in self.errors(analysis, wanted, lost, foreseen).items():
                     results.setdefault(f"{name}_{way}", []).append(float(error))
         torch.set_rng_state(state)
         return {name: sum(errors) / len(errors) for name, errors in results.items()}

@@ -6,37 +6,35 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pcodec.train.losses import mel_loss
 from pcodec.train.stages.base import Losses, Waveform
 
 
 class EndToEnd(Waveform):
     """Everything together on the losses of the waveform: the last word on the bitstream.
 
-    So the encoder learns what matters to the ear, not to the picture alone. Options "mel"
-    and "commitment": weights of the VQ-VAE's own losses.
+    So the encoder learns what matters to the ear, not to the picture alone. Options "mel",
+    "low" and "commitment": weights of the VQ-VAE's own losses.
     """
 
     name = "end_to_end"
-    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "commitment")
+    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "low", "commitment")
     # They are ripe when the vocoder is not.
     rates: ClassVar[dict[str, float]] = {"encoder": 0.4, "decoder": 0.4}
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = parts
 
     def losses(self, samples: Tensor) -> Losses:
-        options = self.settings.options
-        mel, latents = self.encode(samples)
+        options = {"mel": 2.0, "low": 2.0, "commitment": 1.0, **self.settings.options}
+        analysis, latents = self.encode(samples)
         codes = self.networks.quantizer(latents)
         decoded = self.decode(codes.latents)
         losses = self.spectral_losses(decoded, samples)
-        reconstruction = mel_loss(decoded, mel)
-        own = options.get("mel", 2.0) * reconstruction
-        own = own + options.get("commitment", 1.0) * codes.commitment
+        own = analysis.codec_loss(decoded, options)
+        commitment = options["commitment"] * codes.commitment
         return {
             **losses,
-            "total": losses["total"] + own,
-            "mel": reconstruction,
+            **own,
+            "total": losses["total"] + own["codec"] + commitment,
             "commitment": codes.commitment,
             "_latents": latents.detach(),
             "_indices": codes.indices,

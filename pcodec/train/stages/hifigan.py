@@ -26,9 +26,9 @@ class HifiGanVocoder(Waveform):
     def losses(self, samples: Tensor) -> Losses:
         n = self.networks
         with torch.no_grad():
-            _, decoded = self.mels(samples)
+            _, decoded = self.reconstruct(samples)
         with self.autocast():
-            output = n.hifigan(decoded).float()
+            output = n.hifigan(*decoded).float()
         target = self.crop(samples)
         waveform = self.waveform_loss(output, target)
         losses = {"total": 15 * waveform, "waveform": waveform}

@@ -6,23 +6,24 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pcodec.train.losses import mel_loss
 from pcodec.train.stages.base import Losses, Waveform
 
 
 class Joint(Waveform):
-    """Decoder and spectral vocoder together. Option "mel": weight of the decoder's own loss."""
+    """Decoder and spectral vocoder together.
+
+    Options "mel" and "low": weights of the decoder's own losses.
+    """
 
     name = "joint"
-    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel")
+    options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "low")
     # It is ripe when the vocoder is not.
     rates: ClassVar[dict[str, float]] = {"decoder": 0.3}
     parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
 
     def losses(self, samples: Tensor) -> Losses:
-        mel, decoded = self.mels(samples)
+        analysis, decoded = self.reconstruct(samples)
         losses = self.spectral_losses(decoded, samples)
-        reconstruction = mel_loss(decoded, mel)
-        total = losses["total"] + self.settings.options.get("mel", 2.0) * reconstruction
-        return {**losses, "total": total, "mel": reconstruction}
+        own = analysis.codec_loss(decoded, {"mel": 2.0, "low": 2.0, **self.settings.options})
+        return {**losses, **own, "total": losses["total"] + own["codec"]}

@@ -14,28 +14,31 @@ from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.stft import InverseSTFT
 from pcodec.train.adversary import Logs
-from pcodec.train.losses import mel_loss
-from pcodec.train.stages.base import Losses, Stage, as_measured
+from pcodec.train.stages.base import Analysis, Losses, Stage, as_measured
 
 
 class VqVae(Stage):
-    """Patch VQ-VAE on log-mels: weighted L1 and commitment."""
+    """Patch VQ-VAE on log-mels and low bands: weighted L1, squared error, and commitment.
+
+    Options "mel" and "low": weights of the first two.
+    """
 
     name = "vqvae"
+    options: ClassVar[tuple[str, ...]] = ("mel", "low")
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
 
     def losses(self, samples: Tensor) -> Losses:
-        mel, latents = self.encode(samples)
+        analysis, latents = self.encode(samples)
         codes = self.networks.quantizer(latents)
         decoded = self.decode(codes.latents)
-        reconstruction = mel_loss(decoded, mel)
+        losses = analysis.codec_loss(decoded, self.settings.options)
         return {
-            "total": reconstruction + 0.25 * codes.commitment,
-            "mel": reconstruction,
+            **losses,
+            "total": losses["codec"] + 0.25 * codes.commitment,
             "commitment": codes.commitment,
             "_latents": latents.detach(),
             "_indices": codes.indices,
-            "_decoded": decoded,
+            "_decoded": decoded[0],
         }
 
     def after(self, losses: Losses) -> None:
@@ -43,21 +46,26 @@ class VqVae(Stage):
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         n = self.networks
-        plain, counts = 0.0, torch.zeros(n.config.codebook_entries)
-        pesq: list[float] = []
+        counts = torch.zeros(2, n.config.codebook_entries)
+        scores: dict[str, list[float]] = {"log_mel_error": [], "low_snr": []}
+        scores["pesq_ideal_vocoder"] = []
         for clip in clips:
-            mel = n.mel(clip[None].to(self.device))
-            codes = n.quantizer(n.encoder(mel))
-            decoded = n.decoder(codes.latents)
-            counts += torch.bincount(codes.indices.flatten().cpu(), minlength=len(counts))
-            plain += float((decoded - mel).abs().mean())
-            ideal = ideal_vocoder(n, clip, (decoded - mel).cpu())
-            rate = n.config.sample_rate
-            pesq.append(metrics.or_nan("pesq", as_measured(clip, rate), as_measured(ideal, rate)))
+            analysis = Analysis.of(n, *n.mel(clip[None].to(self.device)))
+            codes = n.quantizer(n.encoder(analysis.mel, analysis.low))
+            mel, low = n.decoder(codes.latents)
+            indices = codes.indices.cpu()
+            parts = indices[..., : n.config.mel_rows], indices[..., n.config.mel_rows :]
+            for count, part in zip(counts, parts, strict=True):
+                count += torch.bincount(part.flatten(), minlength=len(count))
+            scores["log_mel_error"].append(float((mel - analysis.mel).abs().mean()))
+            scores["low_snr"].append(analysis.low_snr(low))
+            ideal = ideal_vocoder(n, clip, (mel - analysis.mel).cpu())
+            own, best = (as_measured(x, n.config.sample_rate) for x in (clip, ideal))
+            scores["pesq_ideal_vocoder"].append(metrics.or_nan("pesq", own, best))
+        of = {"": counts.sum(0), "_mel": counts[0], "_low": counts[1]}
         return {
-            "log_mel_error": plain / len(clips),
-            "pesq_ideal_vocoder": float(np.nanmean(pesq)),
-            "entropy_bits": metrics.entropy_bits(counts.long().numpy()),
+            **{name: float(np.nanmean(values)) for name, values in scores.items()},
+            **{f"entropy_bits{k}": metrics.entropy_bits(c.long().numpy()) for k, c in of.items()},
         }
 
 
