@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
-# What no model varies: the excitation's network of the spectral vocoder,
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
-# and the paper's vocoder (arXiv 2509.02244): its transposed convolutions,
-STRIDES, KERNELS = (4, 4, 4, 2), (16, 16, 4, 4)
-# residual blocks, and leaky activations.
-RESIDUAL_KERNELS, DILATIONS = (3, 7, 11), (1, 3, 5)
-SLOPE = 0.1
+"""Size of the network that follows the pitch for the spectral vocoder; no model varies it."""
+
+HIFIGAN_RESIDUAL_KERNELS, HIFIGAN_DILATIONS = (3, 7, 11), (1, 3, 5)
+HIFIGAN_SLOPE = 0.1
+"""Residual blocks and leaky activations of HiFi-GAN (Kong et al. 2020); no model varies them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +49,46 @@ class CodecConfig:
     vocoder_look_ahead: int = 1
     """frames"""
     hifigan_width: int = 160
+    hifigan_strides: tuple[int, ...] = (4, 4, 4, 2)
+    """of the transposed convolutions; their product is `hop`"""
+    hifigan_kernels: tuple[int, ...] = (16, 16, 4, 4)
     concealment_width: int = 320
     concealment_blocks: int = 3
 
     def __post_init__(self) -> None:
-        if self.mel_bands % self.patch_bands:
-            raise ValueError("mel_bands must be a multiple of patch_bands")
-        if self.rows * self.bits % 8:
-            raise ValueError(f"a column of {self.rows} x {self.bits} bits does not fill bytes")
-        if self.vocoder_n_fft % self.hop or self.window < self.hop:
-            raise ValueError("vocoder_n_fft must be a multiple of hop, window no less than it")
+        """Raises ValueError, naming the field, where no codec could be built."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, tuple):
+                object.__setattr__(self, field.name, tuple(value))  # JSON knows lists only
+            elif type(value) is not int or value < (0 if "look_ahead" in field.name else 1):
+                raise ValueError(f"{field.name} = {value!r} is not a positive whole number")
+        self._check(self.bits <= 16, "bits must be at most 16")
+        self._check(self.mel_bands % self.patch_bands == 0, "mel_bands must fill patch_bands")
+        column = f"a column of {self.rows} x {self.bits} bits must fill whole bytes"
+        self._check(self.rows * self.bits % 8 == 0, column)
+        self._check(self.n_fft % self.window == 0, "n_fft must be a multiple of window")
+        same = "vocoder_n_fft must be window: the low band is coded in the vocoder's bins"
+        self._check(self.vocoder_n_fft == self.window, same)
+        overlap = "window must be a multiple of hop, and more than one"
+        self._check(self.window % self.hop == 0 and self.window > self.hop, overlap)
+        self._check((self.window - self.hop) % 2 == 0, "window - hop must be even")
+        self._check(self.low_bins < self.window // 2, "low_bins must be less than window / 2")
+        strides, kernels = self.hifigan_strides, self.hifigan_kernels
+        self._check(len(strides) == len(kernels), "hifigan_kernels: one for each of the strides")
+        self._check(
+            all(0 < stride <= kernel for stride, kernel in zip(strides, kernels, strict=True)),
+            "hifigan_kernels must not be smaller than hifigan_strides",
+        )
+        product = f"hifigan_strides make {math.prod(strides)} samples per frame, hop is {self.hop}"
+        self._check(math.prod(strides) == self.hop, product)
+        halved = "hifigan_width must be divisible by 2 at each stride"
+        self._check(self.hifigan_width % 2 ** len(strides) == 0, halved)
+
+    @staticmethod
+    def _check(good: bool, rule: str) -> None:
+        if not good:
+            raise ValueError(rule)
 
     @property
     def rows(self) -> int:

@@ -10,7 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.config import DILATIONS, KERNELS, RESIDUAL_KERNELS, SLOPE, STRIDES, CodecConfig
+from pcodec.config import (
+    HIFIGAN_DILATIONS,
+    HIFIGAN_RESIDUAL_KERNELS,
+    HIFIGAN_SLOPE,
+    CodecConfig,
+)
 from pcodec.dsp import MEAN, SPREAD, mel_inverse
 from pcodec.networks.layers import CausalConv
 
@@ -47,8 +52,8 @@ class ResidualBlocks(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.stacks = nn.ModuleList(
-            nn.ModuleList(CausalConv1d(channels, channels, kernel, d) for d in DILATIONS)
-            for kernel in RESIDUAL_KERNELS
+            nn.ModuleList(CausalConv1d(channels, channels, kernel, d) for d in HIFIGAN_DILATIONS)
+            for kernel in HIFIGAN_RESIDUAL_KERNELS
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +61,7 @@ class ResidualBlocks(nn.Module):
         for stack in self.stacks:
             y = x
             for conv in stack:  # type: ignore[attr-defined]
-                y = y + conv(F.leaky_relu(y, SLOPE))
+                y = y + conv(F.leaky_relu(y, HIFIGAN_SLOPE))
             total = total + y
         return total / len(self.stacks)
 
@@ -80,7 +85,7 @@ class HifiGan(nn.Module):
         inputs = config.mel_bands + bins + 2 * config.low_bins
         self.embed = CausalConv(inputs, width, 7, self.look_ahead)
         self.upsamples, self.residuals = nn.ModuleList(), nn.ModuleList()
-        for stride, kernel in zip(STRIDES, KERNELS, strict=True):
+        for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
             self.upsamples.append(CausalUpsample(width, width // 2, kernel, stride))
             width //= 2
             self.residuals.append(ResidualBlocks(width))
@@ -96,5 +101,5 @@ class HifiGan(nn.Module):
         levels = (torch.cat([mel, amplitude], -1) - MEAN) / SPREAD
         x = self.embed(torch.cat([levels, low], -1), padded=True)
         for upsample, residual in zip(self.upsamples, self.residuals, strict=True):
-            x = residual(upsample(F.leaky_relu(x, SLOPE)))
-        return torch.tanh(self.final(F.leaky_relu(x, SLOPE)).float())[..., 0]
+            x = residual(upsample(F.leaky_relu(x, HIFIGAN_SLOPE)))
+        return torch.tanh(self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float())[..., 0]

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import DILATIONS, KERNELS, RESIDUAL_KERNELS, SLOPE, STRIDES, CodecConfig
+from pcodec.config import (
+    HIFIGAN_DILATIONS,
+    HIFIGAN_RESIDUAL_KERNELS,
+    HIFIGAN_SLOPE,
+    CodecConfig,
+)
 from pcodec.dsp import MEAN, SPREAD, mel_inverse
 from pcodec.runtime.graph import LAST, Graph, Network, Processor
 from pcodec.runtime.state import Array, Past, with_past
@@ -36,7 +41,9 @@ class HifiGan:
         x = g.convolution(x, weights / "embed", self.KERNEL, channels)
         x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
         width = c.hifigan_width
-        for i, (stride, kernel) in enumerate(zip(STRIDES, KERNELS, strict=True)):
+        for i, (stride, kernel) in enumerate(
+            zip(c.hifigan_strides, c.hifigan_kernels, strict=True)
+        ):
             history, half = -(-kernel // stride) - 1, width // 2
             x = g.remember(self._activation(g, x), history, width, history)
             filters = self._filters(g, weights / "upsamples" / str(i), (width, half, kernel), half)
@@ -49,7 +56,7 @@ class HifiGan:
         return g
 
     def _activation(self, g: Graph, x: str) -> str:
-        return g.add("LeakyRelu", x, alpha=SLOPE)
+        return g.add("LeakyRelu", x, alpha=HIFIGAN_SLOPE)
 
     @staticmethod
     def _filters(g: Graph, layer: Weights, shape: tuple[int, ...], biases: int) -> list[str]:
@@ -61,9 +68,9 @@ class HifiGan:
 
     def _residual(self, g: Graph, x: str, width: int, weights: Weights) -> str:
         stacks = []
-        for i, kernel in enumerate(RESIDUAL_KERNELS):
+        for i, kernel in enumerate(HIFIGAN_RESIDUAL_KERNELS):
             y = x
-            for j, dilation in enumerate(DILATIONS):
+            for j, dilation in enumerate(HIFIGAN_DILATIONS):
                 history = (kernel - 1) * dilation
                 z = g.remember(self._activation(g, y), history, width, history)
                 layer = weights / "stacks" / str(i) / str(j)
