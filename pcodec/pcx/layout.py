@@ -93,7 +93,11 @@ class Header:
     @property
     def rows(self) -> int:
         """Indices per column: of the mel's patches, then of the low band's phases."""
-        return self.mel_bands // self.patch_bands + self.phase_rows
+        return self.mel_rows + self.phase_rows
+
+    @property
+    def mel_rows(self) -> int:
+        return self.mel_bands // self.patch_bands
 
     @property
     def column_samples(self) -> int:

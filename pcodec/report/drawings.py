@@ -35,7 +35,7 @@ def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
 def draw_stream(
     header: Header, model: models.Model, indices: NDArray[np.int64], out: BinaryIO
 ) -> None:
-    """The patch grid (columns, rows) of a stream, its decoded mel, its use of the codebook: a PNG.
+    """The grid (columns, rows) of a stream, what it decodes to, its use of the codebook: a PNG.
 
     What is lost, -1, stays white. Shows no more than the first minute.
     """
@@ -44,18 +44,28 @@ def draw_stream(
     decoder = Decoder(model.config, model.folder, Processor())
     indices = indices[:MOST_COLUMNS]
     seconds = len(indices) * header.column_samples / header.sample_rate
-    mel = decoder(decoder.lookup(indices.clip(0))[None], {}, last=True)[0]
+    mel, low = (x[0] for x in decoder(decoder.lookup(indices.clip(0))[None], {}, last=True))
     lost = indices[:, 0] < 0
-    mel[lost.repeat(header.patch_frames)] = np.nan
-    ranks = np.where(indices < 0, np.nan, levels(decoder)[indices])
-    drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 9, 3)
-    (grid, decoded, use) = axes[:, 0]
-    extent = (0, seconds, 0, header.rows)
+    mel[lost.repeat(header.patch_frames)] = low[lost.repeat(header.patch_frames)] = np.nan
+    rows = header.mel_rows
+    patches = np.where(indices < 0, np.nan, levels(decoder)[indices])[:, :rows]
+    phases = np.where(indices < 0, np.nan, indices)[:, rows:]
+    drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 13, 5)
+    (phase_grid, mel_grid, low_band, decoded, use) = axes[:, 0]
     common = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    grid.imshow(ranks.T, extent=extent, cmap="viridis", **common)
-    grid.set(title="indices, coloured by the loudness of their patch", ylabel="row")
-    top = header.rows * header.patch_bands
-    decoded.imshow(mel.T, extent=(0, seconds, 0, top), cmap="magma", **common)
+    extent = (0, seconds, rows, header.rows)
+    phase_grid.imshow(phases.T, extent=extent, cmap="twilight", **common)
+    phase_grid.set(title="indices of the phase rows", ylabel="row")
+    mel_grid.imshow(patches.T, extent=(0, seconds, 0, rows), cmap="viridis", **common)
+    mel_grid.set(title="indices of the mel's patches, coloured by their loudness", ylabel="row")
+    bin_hertz = header.sample_rate / model.config.window
+    bins = model.config.low_bins
+    extent = (0, seconds, bin_hertz / 2, (bins + 0.5) * bin_hertz)
+    limits = {"vmin": -3, "vmax": 3}
+    low_band.imshow(low[:, :bins].T, extent=extent, cmap="RdBu", **limits, **common)
+    low_band.set(title="decoded low band: real part of its spectrum", ylabel="Hz")
+    extent = (0, seconds, 0, header.mel_bands)
+    decoded.imshow(mel.T, extent=extent, cmap="magma", **common)
     decoded.set(title="decoded log-mel", ylabel="band", xlabel="s")
     counts = np.bincount(indices[~lost].ravel(), minlength=model.config.codebook_entries)
     picture = counts.reshape(16, -1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.config import CodecConfig
-from pcodec.dsp import hann, mel_filters
+from pcodec.dsp import FLOOR, LOW_BAND_FLOOR, hann, mel_filters
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.eval.metrics import Samples
 from pcodec.pcx.blocks import grid
@@ -29,8 +29,10 @@ WORST = 8
 WIDEST = 1600
 """pixels of a picture"""
 ABOUT_PATCHES = (
-    "Indices, coloured by the mean level of the patches that carry them",
-    f"Error of each patch: mean |difference| of log-mels, 0 to {WORST} dB",
+    "Indices. Mel patches: coloured by the mean level of those that carry the same index. "
+    "Top rows, the low band's phases: coloured by number",
+    f"Error, 0 to {WORST} dB. Mel patches: mean |difference| of log-mels. Top rows: by how much "
+    "the error of the low band's waveform would raise its level",
 )
 Levels = NDArray[np.uint8]
 """(rows, columns) of a picture, high frequencies first: places in a palette"""
@@ -119,20 +121,33 @@ def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
 def patch_levels(
     header: Header, columns: int, reference: Samples, decoded: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each patch the decoded level and the error, both in dB, (columns, rows)."""
+    """Of each mel patch the decoded level, and of each row the error, in dB, (columns, rows).
+
+    The error of the phase rows is that of the low band's waveform: how much louder than the
+    reference alone it and its error are together.
+    """
+    h = header
     try:
-        c = models.for_header(header).config
+        c = models.for_header(h).config
     except ModelMismatchError:  # its window is not in the stream; the usual one is near enough
-        c = CodecConfig(**{name: getattr(header, name) for name in models.GEOMETRY})
-    front_end = Analysis(hann(c.window), c.n_fft, c.hop)
-    filters = mel_filters(c.mel_bands, c.n_fft, c.sample_rate)
-    length = columns * c.column_samples
+        c = CodecConfig()
+    front_end = Analysis(hann(c.window), c.n_fft, h.hop)
+    filters = mel_filters(h.mel_bands, c.n_fft, h.sample_rate)
+    length = columns * h.column_samples
     both = np.stack(
         [np.pad(x, (0, max(0, length - len(x))))[:length] for x in (reference, decoded)]
     )
-    nepers = front_end.log_mel(both, filters)
-    patches = 20 / math.log(10) * nepers.reshape(2, columns, c.patch_frames, c.rows, c.patch_bands)
-    return patches[1].mean((1, 3)), np.abs(patches[1] - patches[0]).mean((1, 3))
+    spectra = front_end(both, {}, last=True)
+    nepers = np.log(np.maximum(np.abs(spectra) @ filters.T, FLOOR))
+    patches = nepers.reshape(2, columns, h.patch_frames, h.mel_rows, h.patch_bands)
+    patches *= 20 / math.log(10)
+    step = c.n_fft // c.window
+    low = spectra[..., step : step * c.low_bins + 1 : step].reshape(2, columns, -1)
+    signal, noise = (np.linalg.norm(x, axis=-1) for x in (low[0], low[1] - low[0]))
+    late = 20 * np.log10(1 + noise / (signal + LOW_BAND_FLOOR))
+    error = np.abs(patches[1] - patches[0]).mean((1, 3))
+    error = np.concatenate([error, np.repeat(late[:, None], h.phase_rows, 1)], 1)
+    return patches[1].mean((1, 3)), error
 
 
 def patch_pictures(path: Path, reference: Samples, decoded: Samples) -> tuple[Levels, Levels]:
@@ -141,11 +156,15 @@ def patch_pictures(path: Path, reference: Samples, decoded: Samples) -> tuple[Le
     level, error = patch_levels(header, len(indices), reference, decoded)
     there = indices >= 0
     # An index by itself is only a number: entries are told apart by how loud what they say is.
-    count = np.bincount(indices[there], minlength=1 << header.bits)
-    total = np.bincount(indices[there], level[there], minlength=1 << header.bits)
+    mel = indices[:, : header.mel_rows]
+    count = np.bincount(mel[mel >= 0], minlength=1 << header.bits)
+    total = np.bincount(mel[mel >= 0], level[mel >= 0], minlength=1 << header.bits)
     rank = np.where(count, total / np.maximum(count, 1), -np.inf).argsort().argsort()
     unused = int((count == 0).sum())
     grid = places(rank[indices], min(unused, len(rank) - 2), len(rank) - 1)
+    # Those of the phase rows mean no loudness: they are shown as the numbers they are.
+    phases = indices[:, header.mel_rows :]
+    grid[:, header.mel_rows :] = places(phases, 0, len(rank) - 1)
     grid[~there] = STEPS
     wide = min(WIDEST, -(-len(reference) // 128))
     times = (np.arange(wide) + 0.5) * len(reference) / wide
