@@ -9,6 +9,7 @@ from pcodec.networks.decoder import PatchDecoder
 from pcodec.networks.encoder import PatchEncoder
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.hifigan import HifiGan
+from pcodec.networks.mel import MelSpectrogram, level_of, normalize
 from pcodec.networks.quantizer import Quantizer
 from pcodec.networks.spectral import SpectralVocoder
 from pcodec.networks.stft import InverseSTFT
@@ -25,25 +26,51 @@ VOCODERS = vocoders()
 
 @pytest.mark.parametrize(("name", "ahead"), [("spectral", 192 + 128), ("hifigan", 128)])
 def test_a_vocoder_looks_no_further_ahead_than_it_says(name, ahead):
-    vocoder, mel = VOCODERS[name], torch.randn(2, 40, 96) - 4
-    changed = mel.clone()
-    changed[:, 20:] += 1
-    with torch.no_grad():
-        difference = (vocoder(mel) - vocoder(changed)).abs()
-    assert difference[:, : 20 * 128 - ahead].max() == 0
-    assert difference[:, 20 * 128 :].max() > 0
+    vocoder, inputs = VOCODERS[name], [torch.randn(2, 40, 80) - 4, torch.randn(2, 40, 64)]
+    for which in range(2):
+        changed = [x.clone() for x in inputs]
+        changed[which][:, 20:] += 1
+        with torch.no_grad():
+            difference = (vocoder(*inputs) - vocoder(*changed)).abs()
+        assert difference[:, : 20 * 128 - ahead].max() == 0
+        assert difference[:, 20 * 128 :].max() > 0
 
 
 def test_the_encoder_is_causal_and_the_decoder_looks_one_column_ahead():
     encoder, decoder = PatchEncoder(CONFIG), PatchDecoder(CONFIG)
-    mel, latents = torch.randn(1, 80, 96), torch.randn(1, 20, 24, 12)
-    later_mel, later = mel.clone(), latents.clone()
+    mel, low, latents = torch.randn(1, 80, 80), torch.randn(1, 80, 64), torch.randn(1, 20, 24, 12)
+    later_mel, later_low, later = mel.clone(), low.clone(), latents.clone()
     later_mel[:, 40:] += 1
+    later_low[:, 40:] += 1
     later[:, 10:] += 1
     with torch.no_grad():
-        assert torch.equal(encoder(mel)[:, :10], encoder(later_mel)[:, :10])
-        difference = (decoder(latents) - decoder(later)).abs().amax((0, 2))
-    assert difference[:36].max() == 0 and difference[36:40].max() > 0
+        now = encoder(mel, low)
+        for changed in (encoder(later_mel, low), encoder(mel, later_low)):
+            assert torch.equal(now[:, :10], changed[:, :10]) and not torch.equal(now, changed)
+        for now, changed in zip(decoder(latents), decoder(later), strict=True):
+            difference = (now - changed).abs().amax((0, 2))
+            assert difference[:36].max() == 0 and difference[36:40].max() > 0
+
+
+def test_the_low_band_is_the_spectrum_of_the_frame_with_phases_from_its_middle():
+    front_end = MelSpectrogram(CONFIG)
+    n, hertz, phase = torch.arange(4096), 250.0, 0.7
+    _, low = front_end(torch.cos(2 * torch.pi * hertz / 16000 * n + phase)[None])
+    real, imaginary = low.chunk(2, -1)
+    bin_, frame = round(hertz / 31.25) - 1, 10
+    middle = 128 * frame + 64
+    angle = torch.atan2(imaginary, real)[0, frame, bin_]
+    wanted = torch.tensor(2 * torch.pi * hertz / 16000 * middle + phase)
+    assert torch.cos(angle - wanted) > 0.999
+    assert torch.hypot(real, imaginary)[0, frame].argmax() == bin_
+
+
+def test_a_column_of_the_low_band_is_relative_to_its_level_and_silence_stays_silent():
+    low = torch.randn(1, 8, 64)
+    loud, quiet = (normalize(x, level_of(x, 4)) for x in (100 * low, low))
+    torch.testing.assert_close(loud, quiet, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(2 * loud.square().mean(), torch.tensor(1.0), atol=1e-2, rtol=0)
+    assert normalize(1e-4 * low, level_of(1e-4 * low, 4)).abs().max() < 0.05
 
 
 def test_mel_filters_have_unit_area_and_cover_all_frequencies():
@@ -135,15 +162,17 @@ def test_the_pitch_tracker_finds_pitch_and_pulses_whatever_the_polarity(hz, sign
     assert torch.cos(track.constant[0, 0]) * sign > 0.9
 
 
-def test_unvoiced_frames_are_excited_by_noise_and_onsets_restart_the_pulses():
+def test_unvoiced_frames_are_excited_by_noise_and_pulses_stand_where_the_phasors_say():
     excitation = Excitation(CONFIG)
-    logits = torch.zeros(1, 12, 1 + BINS)
+    logits = torch.zeros(1, 12, 1 + BINS + 4)
     logits[0, :, 0] = torch.tensor([-1.0] * 4 + [1.0] * 8)
     logits[0, :, 50] = 30.0
+    angle = torch.linspace(-3, 3, 12)
+    logits[0, :, 1 + BINS :] = torch.stack([angle.cos(), angle.sin(), angle.cos(), -angle.sin()], 1)
     track = excitation.pitch(logits)
-    assert track.voiced.sum() == 8 and float(track.phase[0, 4]) == 0
-    step = 2 * torch.pi * track.frequency[0, 5] * 128 / 16000
-    assert torch.allclose(torch.cos(track.phase[0, 5]), torch.cos(step), atol=1e-3)
+    assert track.voiced.sum() == 8
+    torch.testing.assert_close(track.phase[0], angle)
+    torch.testing.assert_close(track.constant[0], -angle)
     (cosine, sine), level = excitation(track)
     assert level[0, :4].abs().max() == 0 < level[0, 4:].abs().max()
     assert max(x[0, :4].mean().abs() for x in (cosine, sine)) < 0.1
