@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 from pcodec.audio.pcm import Samples, clean
 from pcodec.audio.resample import Resampler
 from pcodec.cores import cores
-from pcodec.errors import AudioError, PcodecError
+from pcodec.errors import PcodecError
 from pcodec.models import Model
-from pcodec.pcx.layout import MAX_RATE
 from pcodec.pcx.packing import Indices
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder
@@ -28,13 +28,14 @@ MOST_THREADS = 8
 """of a network, unless more are asked for; its products are small"""
 
 
+VOCODERS: dict[str, type[SpectralVocoder | HifiGan]] = {
+    "spectral": SpectralVocoder,
+    "hifigan": HifiGan,
+}
+
+
 class Synthesizer:
     """What a decoder runs: indices to mels, mels to samples, and what stands in for lost ones."""
-
-    VOCODERS: ClassVar[dict[str, type[SpectralVocoder | HifiGan]]] = {
-        "spectral": SpectralVocoder,
-        "hifigan": HifiGan,
-    }
 
     def __init__(self, model: Model, vocoder: str, processor: Processor) -> None:
         """PcodecError if the model lacks the vocoder."""
@@ -42,7 +43,7 @@ class Synthesizer:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
         what = model.config, model.folder, processor
         self.decoder = Decoder(*what)
-        self.vocoder = self.VOCODERS[vocoder](*what)
+        self.vocoder = VOCODERS[vocoder](*what)
         there = (model.folder / "concealment.safetensors").exists()
         self.concealment = Concealment(*what) if there else None
 
@@ -123,20 +124,17 @@ class Codec:
     def latency(self) -> int:
         """Algorithmic latency in samples: the most that any output sample waits for.
 
-        A column is encoded when the last of its frames is complete, which is the front
-        end's overhang after its last sample. Its samples come out as far as the decoder
-        does not look ahead at the next column, the vocoder at more frames, and the
-        inverse STFT's windows overlap no missing frame.
+        It is a sum. A column is encoded when the last of its frames is complete; the decoder waits
+        for the columns that it looks ahead at, the vocoder for frames and for its windows.
         """
         c = self.config
-        ahead = c.decoder_look_ahead * c.patch_frames + c.vocoder_look_ahead
-        window_overhang = (c.window - c.hop) // 2
-        synthesis_overhang = (c.vocoder_n_fft - c.hop) // 2
-        return c.column_samples + window_overhang + ahead * c.hop + synthesis_overhang
+        encoder = c.column_samples + (c.window - c.hop) // 2
+        decoder = c.decoder_look_ahead * c.column_samples
+        return encoder + decoder + VOCODERS[self.vocoder].latency(c)
 
-
-def checked_rate(rate: float) -> int:
-    """A sample rate in Hz; AudioError if it cannot be coded."""
-    if not 0 < rate <= MAX_RATE or rate % 1:
-        raise AudioError(f"a sample rate of {rate} Hz: whole ones up to {MAX_RATE} can be coded")
-    return int(rate)
+    @property
+    def warm_up(self) -> int:
+        """Columns before one that a decoder needs to give that one as if it had read them all."""
+        c = self.config
+        frames = VOCODERS[self.vocoder].history(c)
+        return c.decoder_history + math.ceil(frames / c.patch_frames)

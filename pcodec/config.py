@@ -6,6 +6,12 @@ import dataclasses
 import math
 from typing import Any
 
+COLUMN_KERNEL, FRAME_KERNEL = 5, 7
+"""Taps of the ConvNeXt blocks at the column rate, and of all that convolves frames."""
+
+CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD = 4, 1
+"""Columns that the first layer of the concealment sees; how many of them lie ahead."""
+
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
 """Size of the network that follows the pitch for the spectral vocoder; no model varies it."""
 
@@ -99,6 +105,18 @@ class CodecConfig:
     def mel_rows(self) -> int:
         """Mel patches per column."""
         return self.mel_bands // self.patch_bands
+
+    @property
+    def decoder_history(self) -> int:
+        """Columns before one on which its decoded frames depend."""
+        fine = (FRAME_KERNEL - 1) * self.decoder_fine_blocks
+        return 1 + (COLUMN_KERNEL - 1) * self.decoder_blocks + math.ceil(fine / self.patch_frames)
+
+    @property
+    def concealment_history(self) -> int:
+        """Columns on which a foreseen one depends, itself the last of them."""
+        blocks = (COLUMN_KERNEL - 1) * self.concealment_blocks
+        return CONCEALMENT_TAPS - CONCEALMENT_LOOK_AHEAD + blocks
 
     @property
     def codebook_entries(self) -> int:

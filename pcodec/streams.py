@@ -189,7 +189,7 @@ class StreamDecoder(_Stream):
                     stream._look_back(own[None, :1])
                     stream._lost_frames = 0
         past = _join(streams)
-        _remember(past, latents, lost=False)
+        _remember(past, latents, False, streams[0]._codec.config.concealment_history)
         frames = latents.shape[1] * streams[0]._codec.config.patch_frames
         level = np.zeros((len(streams), frames), np.float32)
         return StreamDecoder._decode(streams, past, latents, level, last=False)
@@ -213,21 +213,22 @@ class StreamDecoder(_Stream):
         out = [np.zeros(0, np.float32)]
         while columns > 0:
             # Where the last one received is forgotten, whatever the calls, a step ends.
-            until = Concealment.HISTORY - self._lost_frames // config.patch_frames
+            history = config.concealment_history
+            until = history - self._lost_frames // config.patch_frames
             count = min(columns, CHUNK_COLUMNS if until <= 0 else until)
             columns -= count
             past = _join([self])
             frames = np.arange(count * config.patch_frames) + self._lost_frames
             level = -self.FADE * (frames - self.KEPT_FRAMES).clip(0)
             self._lost_frames += len(frames)
-            forgotten = 0 if past[LOST].all() else Concealment.HISTORY * config.patch_frames
+            forgotten = 0 if past[LOST].all() else history * config.patch_frames
             level[frames >= (0 if silence else forgotten)] = -30.0
             unknown = np.zeros((1, count, config.rows, config.latent_dim), np.float32)
             before = past[LOST].shape[1]
-            _remember(past, unknown, lost=True, keep=before + count)
+            _remember(past, unknown, True, before + count)
             conceal = self._networks.concealment or Concealment.hold
             foreseen = conceal(past[LATENTS], past[LOST])[:, before:]
-            _remember(past, unknown[:, :0], lost=True)
+            _remember(past, unknown[:, :0], True, history)
             out += self._decode([self], past, foreseen, level[None], last=False)
         return np.concatenate(out)
 
@@ -263,7 +264,7 @@ class StreamDecoder(_Stream):
         return list(samples.clip(-1, 1))
 
 
-def _remember(past: Past, latents: Array, lost: bool, keep: int = Concealment.HISTORY) -> None:
+def _remember(past: Past, latents: Array, lost: bool, keep: int) -> None:
     """Adds columns (B, columns, rows, dim) to a decoder's history, and keeps the last ones."""
     gone = np.full(latents.shape[:2], lost)
     past[LATENTS] = np.concatenate([past[LATENTS], latents], 1)[:, -keep:].copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcodec.config import CodecConfig
+from pcodec.config import COLUMN_KERNEL, CONCEALMENT_LOOK_AHEAD, CONCEALMENT_TAPS, CodecConfig
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
@@ -21,9 +21,9 @@ class Concealment(nn.Module):
         super().__init__()
         width, blocks = config.concealment_width, config.concealment_blocks
         size = config.rows * config.latent_dim
-        self.embed = CausalConv(2 * size + 1, width, 4, look_ahead=1)
+        self.embed = CausalConv(2 * size + 1, width, CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, 5, 1 / blocks) for _ in range(blocks)
+            ConvNeXtBlock(width, 3 * width, COLUMN_KERNEL, 1 / blocks) for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, size)

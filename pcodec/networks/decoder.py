@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pcodec.config import CodecConfig
+from pcodec.config import COLUMN_KERNEL, FRAME_KERNEL, CodecConfig
 from pcodec.dsp import MEAN, SPREAD
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
@@ -23,12 +23,12 @@ class PatchDecoder(nn.Module):
         self.skip_low = nn.Linear(config.phase_rows * config.latent_dim, low)
         self.embed = CausalConv(latents, width, 2 + ahead, ahead)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, 5, 1 / config.decoder_blocks)
+            ConvNeXtBlock(width, 3 * width, COLUMN_KERNEL, 1 / config.decoder_blocks)
             for _ in range(config.decoder_blocks)
         )
         self.spread = nn.Linear(width, self.frames * fine)
         self.fine_blocks = nn.ModuleList(
-            ConvNeXtBlock(fine, 3 * fine, 7, 1 / config.decoder_fine_blocks)
+            ConvNeXtBlock(fine, 3 * fine, FRAME_KERNEL, 1 / config.decoder_fine_blocks)
             for _ in range(config.decoder_fine_blocks)
         )
         self.refine = nn.Linear(fine, config.mel_bands)

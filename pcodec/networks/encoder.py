@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcodec.config import CodecConfig
+from pcodec.config import COLUMN_KERNEL, CodecConfig
 from pcodec.dsp import MEAN, SPREAD
 from pcodec.networks.layers import ConvNeXtBlock
 
@@ -28,7 +28,7 @@ class PatchEncoder(nn.Module):
         low = 2 * config.low_bins * self.frames
         self.embed = nn.Linear(config.mel_bands * self.frames + low, width)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, 5, 1 / config.encoder_blocks)
+            ConvNeXtBlock(width, 3 * width, COLUMN_KERNEL, 1 / config.encoder_blocks)
             for _ in range(config.encoder_blocks)
         )
         self.project = nn.Linear(width, self.rows * config.latent_dim)

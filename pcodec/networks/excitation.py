@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
+from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
 from pcodec.dsp import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
@@ -58,9 +58,9 @@ class Excitation(nn.Module):
         self.sample_rate, self.hop = config.sample_rate, config.hop
         self.n_fft, self.column = config.vocoder_n_fft, config.patch_frames
         seen = config.mel_bands + 2 * config.low_bins
-        self.embed = CausalConv(seen, width, 7, config.vocoder_look_ahead)
+        self.embed = CausalConv(seen, width, FRAME_KERNEL, config.vocoder_look_ahead)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, 7, 0.5) for _ in range(PITCH_BLOCKS)
+            ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 0.5) for _ in range(PITCH_BLOCKS)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1 + BINS + 4)

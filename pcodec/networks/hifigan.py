@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import (
+    FRAME_KERNEL,
     HIFIGAN_DILATIONS,
     HIFIGAN_RESIDUAL_KERNELS,
     HIFIGAN_SLOPE,
@@ -83,13 +84,13 @@ class HifiGan(nn.Module):
         bins = config.vocoder_n_fft // 2 + 1
         width = config.hifigan_width
         inputs = config.mel_bands + bins + 2 * config.low_bins
-        self.embed = CausalConv(inputs, width, 7, self.look_ahead)
+        self.embed = CausalConv(inputs, width, FRAME_KERNEL, self.look_ahead)
         self.upsamples, self.residuals = nn.ModuleList(), nn.ModuleList()
         for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
             self.upsamples.append(CausalUpsample(width, width // 2, kernel, stride))
             width //= 2
             self.residuals.append(ResidualBlocks(width))
-        self.final = CausalConv1d(width, 1, 7)
+        self.final = CausalConv1d(width, 1, FRAME_KERNEL)
 
     def forward(self, mel: Tensor, low: Tensor) -> Tensor:
         inverse: Tensor = self.inverse  # type: ignore[assignment]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.config import CodecConfig
+from pcodec.config import FRAME_KERNEL, CodecConfig
 from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, mel_inverse
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
@@ -97,10 +97,10 @@ class SpectralVocoder(nn.Module):
         width, blocks = config.vocoder_width, config.vocoder_blocks
         self.low_bins = config.low_bins
         seen = config.mel_bands + 2 * config.low_bins
-        self.embed = CausalConv(seen, width, 7, config.vocoder_look_ahead)
+        self.embed = CausalConv(seen, width, FRAME_KERNEL, config.vocoder_look_ahead)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, 7, 1 / blocks) for _ in range(blocks)
+            ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 1 / blocks) for _ in range(blocks)
         )
         self.final_norm = nn.LayerNorm(width)
         self.inverse = nn.Parameter(torch.from_numpy(mel_inverse(config)))

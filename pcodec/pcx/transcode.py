@@ -20,6 +20,9 @@ from pcodec.pcx.seek import seek
 from pcodec.pcx.writer import Writer
 from pcodec.streams import CHUNK_COLUMNS, StreamDecoder
 
+RESAMPLER_COLUMNS = 8
+"""Columns (256 ms) that a resampler needs before its output no longer depends on its start."""
+
 
 def encode_stream(
     codec: Codec,
@@ -112,7 +115,7 @@ class Decoding:
 
     def _skip(self) -> int:
         """Seeks; the first sample, at the wanted rate, of what will be decoded."""
-        header, warm_up = self.header, 64
+        header, warm_up = self.header, self.codec.warm_up + RESAMPLER_COLUMNS
         if not self._seekable:
             return 0
         # Start where a column starts on a whole sample of the wanted rate.

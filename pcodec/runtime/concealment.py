@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import CodecConfig
+from pcodec.config import CONCEALMENT_LOOK_AHEAD, CONCEALMENT_TAPS, CodecConfig
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.quantizer import flattened
 from pcodec.runtime.state import Array
@@ -16,20 +16,17 @@ from pcodec.runtime.weights import Weights, read_weights
 class Concealment:
     """What stands in for lost columns."""
 
-    HISTORY = 15
-    """columns up to the one that is predicted, on which it depends"""
-
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         with read_weights(folder, "concealment") as weights:
             graph = self._graph(config, weights / "concealment")
-            # Of some fifteen columns.
+            # It sees few columns at a time: more threads would only wait.
             self.network = Network(graph, processor._replace(threads=1))
 
     @staticmethod
     def _graph(config: CodecConfig, weights: Weights) -> Graph:
         g, size = Graph(), config.rows * config.latent_dim
         seen = g.frames("seen", 2 * size + 1)
-        x = g.convolution(seen, weights / "embed", 4, 2 * size + 1)
+        x = g.convolution(seen, weights / "embed", CONCEALMENT_TAPS, 2 * size + 1)
         x = blocks(g, x, weights / "blocks", config.concealment_blocks)
         x = g.norm(x, weights / "norm", config.concealment_width)
         g.output_frames(g.dense(x, weights / "head"))
@@ -54,6 +51,7 @@ class Concealment:
         ahead = np.concatenate([held, held[:, -1:]], 1)
         lost_ahead = np.pad(missing, ((0, 0), (0, 1), (0, 0)), constant_values=True)
         x = np.concatenate([ahead, ahead * ~lost_ahead, lost_ahead.astype(held.dtype)], -1)
-        # Two columns before the first one and one after the last.
-        (correction,) = self.network(seen=np.pad(x, ((0, 0), (2, 1), (0, 0))))
+        before = CONCEALMENT_TAPS - 1 - CONCEALMENT_LOOK_AHEAD
+        around = ((0, 0), (before, CONCEALMENT_LOOK_AHEAD), (0, 0))
+        (correction,) = self.network(seen=np.pad(x, around))
         return (held + correction[:, :-1] * missing).reshape(latents.shape)

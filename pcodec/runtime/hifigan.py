@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from pcodec.config import (
+    FRAME_KERNEL,
     HIFIGAN_DILATIONS,
     HIFIGAN_RESIDUAL_KERNELS,
     HIFIGAN_SLOPE,
@@ -20,8 +22,6 @@ from pcodec.runtime.weights import Weights, read_weights
 
 class HifiGan:
     """The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020)."""
-
-    KERNEL = 7
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
@@ -38,7 +38,7 @@ class HifiGan:
         amplitude = g.affine(amplitude, 1 / SPREAD, -MEAN / SPREAD)
         x = g.add("Concat", normal, amplitude, low, axis=3)
         channels = bands + c.vocoder_n_fft // 2 + 1 + low_channels
-        x = g.convolution(x, weights / "embed", self.KERNEL, channels)
+        x = g.convolution(x, weights / "embed", FRAME_KERNEL, channels)
         x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
         width = c.hifigan_width
         for i, (stride, kernel) in enumerate(
@@ -50,8 +50,9 @@ class HifiGan:
             x = g.add("ConvTranspose", x, *filters, strides=[stride])
             x = g.slice(x, history * stride, -(kernel - stride) or LAST)
             x, width = self._residual(g, x, half, weights / "residuals" / str(i)), half
-        x = g.remember(self._activation(g, x), 6, width, 6)
-        x = g.add("Conv", x, *self._filters(g, weights / "final", (1, width, 7), 1))
+        history = FRAME_KERNEL - 1
+        x = g.remember(self._activation(g, x), history, width, history)
+        x = g.add("Conv", x, *self._filters(g, weights / "final", (1, width, FRAME_KERNEL), 1))
         g.output(g.add("Squeeze", g.add("Tanh", x), g.integers(1)))
         return g
 
@@ -79,14 +80,30 @@ class HifiGan:
             stacks.append(y)
         return g.affine(g.add("Sum", *stacks), 1 / len(stacks))
 
+    @staticmethod
+    def latency(config: CodecConfig) -> int:
+        """Samples that the output waits for after the last one of its own frame."""
+        return config.vocoder_look_ahead * config.hop
+
+    @staticmethod
+    def history(config: CodecConfig) -> int:
+        """Frames before one on which its samples depend."""
+        frames, rate = float(FRAME_KERNEL - 1 - config.vocoder_look_ahead), 1
+        residual = (max(HIFIGAN_RESIDUAL_KERNELS) - 1) * sum(HIFIGAN_DILATIONS)
+        for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
+            frames += (-(-kernel // stride) - 1) / rate
+            rate *= stride
+            frames += residual / rate
+        return math.ceil(frames + (FRAME_KERNEL - 1) / rate)
+
     def start(self, past: Past, frame: int) -> None:
         """A stream may begin anywhere."""
 
     def __call__(self, mel: Array, low: Array, past: Past, last: bool) -> Array:
         """Log-mel (B, frames, bands) and low band -> samples (B, n), within [-1, 1]."""
         normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
-        seen = with_past(self, normal, self.KERNEL - 1, past, last, self.look_ahead)
-        if seen.shape[1] < self.KERNEL:
+        seen = with_past(self, normal, FRAME_KERNEL - 1, past, last, self.look_ahead)
+        if seen.shape[1] < FRAME_KERNEL:
             return np.zeros((len(mel), 0), np.float32)
         (samples,) = self.network(past, seen=seen)
         return samples

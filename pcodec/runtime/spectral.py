@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
+from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
 from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, hann
 from pcodec.runtime.excitation import Excitation
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
@@ -76,8 +76,6 @@ class Consistency:
 class SpectralVocoder:
     """Log-mel frames to samples: a spectrum for each frame, then one inverse STFT."""
 
-    KERNEL = 7
-
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         self.excitation = Excitation(config)
@@ -91,7 +89,7 @@ class SpectralVocoder:
     def _seen(self, g: Graph, weights: Weights) -> str:
         channels = self.config.mel_bands + 2 * self.config.low_bins
         seen = g.frames("seen", channels)
-        return g.convolution(seen, weights / "embed", self.KERNEL, channels)
+        return g.convolution(seen, weights / "embed", FRAME_KERNEL, channels)
 
     def _pitch(self, weights: Weights) -> Graph:
         g = Graph()
@@ -151,6 +149,20 @@ class SpectralVocoder:
         squares = (g.add("Mul", part, part) for part in (real, imaginary))
         return g.add("Sqrt", g.add("Add", g.add("Add", *squares), g.value(floor)))
 
+    @staticmethod
+    def latency(config: CodecConfig) -> int:
+        """Samples that the output waits for after the last one of its own frame."""
+        return config.vocoder_look_ahead * config.hop + (config.vocoder_n_fft - config.hop) // 2
+
+    @staticmethod
+    def history(config: CodecConfig) -> int:
+        """Frames before one on which its samples depend."""
+        layers = (FRAME_KERNEL - 1) * (1 + max(config.vocoder_blocks, PITCH_BLOCKS))
+        overlap = config.vocoder_n_fft // config.hop - 1
+        # The frames of a column are brought to agree together.
+        agreement = overlap + config.patch_frames - 1
+        return layers - config.vocoder_look_ahead + agreement + overlap
+
     def start(self, past: Past, frame: int) -> None:
         """Begins a stream in the middle: the number of its first frame."""
         self.excitation.start(past, frame)
@@ -162,15 +174,15 @@ class SpectralVocoder:
         """
         ahead = self.look_ahead
         normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
-        seen = with_past(self, normal, self.KERNEL - 1, past, last, ahead)
-        frames = seen.shape[1] - self.KERNEL + 1
+        seen = with_past(self, normal, FRAME_KERNEL - 1, past, last, ahead)
+        frames = seen.shape[1] - FRAME_KERNEL + 1
         if frames <= 0:
             nothing = np.zeros((len(mel), 0, self.config.vocoder_n_fft // 2 + 1), np.float32)
             return nothing, nothing, nothing
         (logits,) = self.pitch(past, seen=seen)
         pitch = self.excitation.pitch(logits, past)
         cosine, sine, level = self.excitation(pitch)
-        start = self.KERNEL - 1 - ahead
+        start = FRAME_KERNEL - 1 - ahead
         amplitude, cosine, sine = self.spectrum(
             past,
             seen=seen,
