@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pcodec.audio.pcm import Samples, clean
 from pcodec.audio.resample import Resampler
 from pcodec.cores import cores
-from pcodec.errors import PcodecError
+from pcodec.errors import AudioError, PcodecError
 from pcodec.models import Model
+from pcodec.pcx.layout import MAX_RATE
 from pcodec.pcx.packing import Indices
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder
@@ -138,3 +139,10 @@ class Codec:
         c = self.config
         frames = VOCODERS[self.vocoder].history(c)
         return c.decoder_history + math.ceil(frames / c.patch_frames)
+
+
+def checked_rate(rate: float) -> int:
+    """A sample rate in Hz; AudioError if it cannot be coded."""
+    if not 0 < rate <= MAX_RATE or rate % 1:
+        raise AudioError(f"a sample rate of {rate} Hz: whole ones up to {MAX_RATE} can be coded")
+    return int(rate)

@@ -53,7 +53,7 @@ def draw_stream(
     drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 13, 5)
     (phase_grid, mel_grid, low_band, decoded, use) = axes[:, 0]
     common = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    extent = (0, seconds, rows, header.rows)
+    extent: tuple[float, float, float, float] = (0, seconds, rows, header.rows)
     phase_grid.imshow(phases.T, extent=extent, cmap="twilight", **common)
     phase_grid.set(title="indices of the phase rows", ylabel="row")
     mel_grid.imshow(patches.T, extent=(0, seconds, 0, rows), cmap="viridis", **common)
