@@ -66,6 +66,8 @@ class Codec:
 
         threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
         """
+        if vocoder not in VOCODERS:
+            raise PcodecError(f"no vocoder is called {vocoder!r}: {', '.join(VOCODERS)}")
         self.model, self.config, self.vocoder = model, model.config, vocoder
         self.processor = Processor.of(threads or min(MOST_THREADS, cores()), device)
         self._loading = threading.Lock()
