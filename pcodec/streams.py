@@ -15,7 +15,7 @@ import numpy as np
 from pcodec.audio.pcm import Samples, clean
 from pcodec.pcx.packing import Indices, check_indices, unpack
 from pcodec.runtime.concealment import Concealment
-from pcodec.runtime.state import Array, Past
+from pcodec.runtime.state import Array, State, StateKey
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,60 +26,64 @@ if TYPE_CHECKING:
 CHUNK_COLUMNS = 128
 """Columns that go through the networks at once: enough for speed, little memory."""
 
-# What a stream remembers beside what its networks do.
-FRAMES = "frames that are no whole column yet"
-LATENTS, LOST = "latents of the last columns", "whether these were lost"
-LEVEL = "what is to be added to frames that the decoder looks ahead of"
+FRAMES = StateKey("stream encoder", "frames")
+"""Spectra that are no whole column yet."""
+
+LATENTS, LOST = StateKey("stream decoder", "latents"), StateKey("stream decoder", "lost")
+"""Latents of the last columns; whether these were lost."""
+
+LEVEL = StateKey("stream decoder", "level")
+"""What is to be added to the log-mel of frames that the decoder does not put out yet."""
 
 
-class _Memory:
-    """What streams that took their last step together remember, as one batch."""
+class _Batch:
+    """Streams that took their last step together, and what they remember."""
 
-    def __init__(self, past: Past) -> None:
-        self.past = past
+    def __init__(self, state: State) -> None:
+        self.state = state
 
     @cached_property
-    def shapes(self) -> frozenset[Any]:
+    def shapes(self) -> frozenset[tuple[StateKey, tuple[int, ...]]]:
         """Only streams that remember as much can take a step together."""
-        return frozenset((key, memory.shape[1:]) for key, memory in self.past.items())
+        return frozenset((key, memory.shape[1:]) for key, memory in self.state.items())
 
 
 class _Stream:
-    """A place in a memory. Offline use is a stream of one push."""
+    """A place in a batch. Offline use is a stream of one push."""
 
-    def __init__(self, past: Past) -> None:
-        self._memory, self._place = _Memory(past), 0
+    def __init__(self, state: State) -> None:
+        self._batch, self._place = _Batch(state), 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._memory = _Memory({})
+        self._batch = _Batch({})
 
     def _check_open(self) -> None:
-        if not self._memory.past:
+        if not self._batch.state:
             raise ValueError("the stream has ended")
 
 
-def _join(streams: Sequence[_Stream]) -> Past:
-    """The memory of streams as one batch, theirs to change: they still share it, or a copy."""
+def _gather(streams: Sequence[_Stream]) -> State:
+    """The state of streams as one batch, theirs to change: the one they share, or a copy."""
     streams[0]._check_open()
-    memory = streams[0]._memory
-    places = [stream._place for stream in streams if stream._memory is memory]
-    batch = len(next(iter(memory.past.values())))
+    memory = streams[0]._batch
+    places = [stream._place for stream in streams if stream._batch is memory]
+    batch = len(next(iter(memory.state.values())))
     if places == list(range(batch)) and batch == len(streams):
-        return memory.past
+        return memory.state
     return {
-        key: np.concatenate([s._memory.past[key][s._place : s._place + 1] for s in streams])
-        for key in memory.past
+        key: np.concatenate([s._batch.state[key][s._place : s._place + 1] for s in streams])
+        for key in memory.state
     }
 
 
-def _share(streams: Sequence[_Stream], past: Past) -> None:
-    """Gives streams their places in what they now remember."""
-    memory = _Memory(past)
+def _scatter(streams: Sequence[_Stream], state: State) -> None:
+    """Gives streams their places in a new state."""
+    memory = _Batch(state)
     for place, stream in enumerate(streams):
-        stream._memory, stream._place = memory, place
+        stream._batch, stream._place = memory, place
 
 
 class StreamEncoder(_Stream):
@@ -113,22 +117,22 @@ class StreamEncoder(_Stream):
 
     def _key(self, samples: Samples) -> Any:
         """Streams of the same key can take a step together."""
-        return id(self._codec), len(samples), self._memory.shapes
+        return id(self._codec), len(samples), self._batch.shapes
 
     @staticmethod
     def _step(
         streams: list[StreamEncoder], samples: list[Samples], last: bool = False
     ) -> list[Indices]:
         """The columns that samples (n,) of each stream complete."""
-        encoder, config, past = streams[0]._encoder, streams[0]._codec.config, _join(streams)
-        new = encoder.spectra(np.stack(samples), past, last)
-        frames = np.concatenate([past[FRAMES], new], 1)
+        encoder, config, state = streams[0]._encoder, streams[0]._codec.config, _gather(streams)
+        new = encoder.spectra(np.stack(samples), state, last)
+        frames = np.concatenate([state[FRAMES], new], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
-        past[FRAMES] = frames[:, whole:].copy()
+        state[FRAMES] = frames[:, whole:].copy()
         indices = np.zeros((len(streams), 0, config.rows), np.uint16)
         if whole:
-            indices = encoder.indices(frames[:, :whole], past)
-        _share(streams, past)
+            indices = encoder.indices(frames[:, :whole], state)
+        _scatter(streams, state)
         for stream in streams:
             stream._taken += len(samples[0])
         return list(indices)
@@ -149,13 +153,13 @@ class StreamDecoder(_Stream):
     def __init__(self, codec: Codec, column: int = 0) -> None:
         self._codec, self._networks = codec, codec.decoder
         config = codec.config
-        past: Past = {
+        state: State = {
             LATENTS: np.zeros((1, 0, config.rows, config.latent_dim), np.float32),
             LOST: np.zeros((1, 0), bool),
             LEVEL: np.zeros((1, 0), np.float32),
         }
-        self._networks.vocoder.start(past, column * config.patch_frames)
-        super().__init__(past)
+        self._networks.vocoder.start(state, column * config.patch_frames)
+        super().__init__(state)
         self._lost_frames = 0
 
     def push(self, columns: Indices) -> Samples:
@@ -177,7 +181,7 @@ class StreamDecoder(_Stream):
 
     def _key(self, columns: Indices) -> Any:
         """Streams of the same key can take a step together."""
-        return id(self._codec), len(columns), self._memory.shapes
+        return id(self._codec), len(columns), self._batch.shapes
 
     @staticmethod
     def _step(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
@@ -188,11 +192,11 @@ class StreamDecoder(_Stream):
                 if stream._lost_frames:
                     stream._look_back(own[None, :1])
                     stream._lost_frames = 0
-        past = _join(streams)
-        _remember(past, latents, False, streams[0]._codec.config.concealment_history)
+        state = _gather(streams)
+        _remember(state, latents, False, streams[0]._codec.config.concealment_history)
         frames = latents.shape[1] * streams[0]._codec.config.patch_frames
         level = np.zeros((len(streams), frames), np.float32)
-        return StreamDecoder._decode(streams, past, latents, level, last=False)
+        return StreamDecoder._decode(streams, state, latents, level, last=False)
 
     def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
         """A packet of packed columns, or None for a lost one that held so many columns.
@@ -217,19 +221,19 @@ class StreamDecoder(_Stream):
             until = history - self._lost_frames // config.patch_frames
             count = min(columns, CHUNK_COLUMNS if until <= 0 else until)
             columns -= count
-            past = _join([self])
+            state = _gather([self])
             frames = np.arange(count * config.patch_frames) + self._lost_frames
             level = -self.FADE * (frames - self.KEPT_FRAMES).clip(0)
             self._lost_frames += len(frames)
-            forgotten = 0 if past[LOST].all() else history * config.patch_frames
+            forgotten = 0 if state[LOST].all() else history * config.patch_frames
             level[frames >= (0 if silence else forgotten)] = -30.0
             unknown = np.zeros((1, count, config.rows, config.latent_dim), np.float32)
-            before = past[LOST].shape[1]
-            _remember(past, unknown, True, before + count)
+            before = state[LOST].shape[1]
+            _remember(state, unknown, True, before + count)
             conceal = self._networks.concealment or Concealment.hold
-            foreseen = conceal(past[LATENTS], past[LOST])[:, before:]
-            _remember(past, unknown[:, :0], True, history)
-            out += self._decode([self], past, foreseen, level[None], last=False)
+            foreseen = conceal(state[LATENTS], state[LOST])[:, before:]
+            _remember(state, unknown[:, :0], True, history)
+            out += self._decode([self], state, foreseen, level[None], last=False)
         return np.concatenate(out)
 
     def _look_back(self, latents: Array) -> None:
@@ -237,38 +241,38 @@ class StreamDecoder(_Stream):
         decoder, model = self._networks.decoder, self._networks.concealment
         if model is None or not decoder.look_ahead:
             return
-        past = _join([self])
-        history = np.concatenate([past[LATENTS], latents], 1)
-        lost = np.pad(past[LOST], ((0, 0), (0, 1)))
-        decoder.look_back(model(history, lost)[:, -2:-1], past)
-        _share([self], past)
+        state = _gather([self])
+        history = np.concatenate([state[LATENTS], latents], 1)
+        lost = np.pad(state[LOST], ((0, 0), (0, 1)))
+        decoder.look_back(model(history, lost)[:, -2:-1], state)
+        _scatter([self], state)
 
     def finish(self) -> Samples:
         """Ends the stream; gives the samples that waited for the future."""
         with self:
-            past = _join([self])
-            nothing = past[LATENTS][:, :0]
-            return self._decode([self], past, nothing, past[LEVEL][:, :0], last=True)[0]
+            state = _gather([self])
+            nothing = state[LATENTS][:, :0]
+            return self._decode([self], state, nothing, state[LEVEL][:, :0], last=True)[0]
 
     @staticmethod
     def _decode(
-        streams: list[StreamDecoder], past: Past, latents: Array, level: Array, last: bool
+        streams: list[StreamDecoder], state: State, latents: Array, level: Array, last: bool
     ) -> list[Samples]:
         """Latents (streams, columns, rows, dim) -> samples; level (streams, frames) is added."""
         networks = streams[0]._networks
-        mel, low = networks.decoder(latents, past, last)
-        level = np.concatenate([past[LEVEL], level], 1, dtype=np.float32)
-        mel, past[LEVEL] = mel + level[:, : mel.shape[1], None], level[:, mel.shape[1] :]
-        samples = networks.vocoder(mel, low, past, last)
-        _share(streams, past)
+        mel, low = networks.decoder(latents, state, last)
+        level = np.concatenate([state[LEVEL], level], 1, dtype=np.float32)
+        mel, state[LEVEL] = mel + level[:, : mel.shape[1], None], level[:, mel.shape[1] :]
+        samples = networks.vocoder(mel, low, state, last)
+        _scatter(streams, state)
         return list(samples.clip(-1, 1))
 
 
-def _remember(past: Past, latents: Array, lost: bool, keep: int) -> None:
+def _remember(state: State, latents: Array, lost: bool, keep: int) -> None:
     """Adds columns (B, columns, rows, dim) to a decoder's history, and keeps the last ones."""
     gone = np.full(latents.shape[:2], lost)
-    past[LATENTS] = np.concatenate([past[LATENTS], latents], 1)[:, -keep:].copy()
-    past[LOST] = np.concatenate([past[LOST], gone], 1)[:, -keep:]
+    state[LATENTS] = np.concatenate([state[LATENTS], latents], 1)[:, -keep:].copy()
+    state[LOST] = np.concatenate([state[LOST], gone], 1)[:, -keep:]
 
 
 def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:

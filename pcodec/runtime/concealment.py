@@ -24,7 +24,7 @@ class Concealment:
 
     @staticmethod
     def _graph(config: CodecConfig, weights: Weights) -> Graph:
-        g, size = Graph(), config.rows * config.latent_dim
+        g, size = Graph("concealment"), config.rows * config.latent_dim
         seen = g.frames("seen", 2 * size + 1)
         x = g.convolution(seen, weights / "embed", CONCEALMENT_TAPS, 2 * size + 1)
         x = blocks(g, x, weights / "blocks", config.concealment_blocks)

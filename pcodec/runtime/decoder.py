@@ -10,8 +10,11 @@ from pcodec.config import CodecConfig
 from pcodec.dsp import MEAN, SPREAD
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.quantizer import flattened, read_codebook
-from pcodec.runtime.state import Array, Past, with_past
+from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.weights import Weights, read_weights
+
+LATENTS = StateKey("decoder", "latents")
+"""Latents of the columns that the first layer still sees."""
 
 
 class Decoder:
@@ -26,7 +29,7 @@ class Decoder:
             self.network = Network(self._graph(weights / "decoder"), processor)
 
     def _graph(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph()
+        c, g = self.config, Graph("decoder")
         size = c.rows * c.latent_dim
         seen = g.frames("seen", size)
         x = g.convolution(seen, weights / "embed", 2 + self.look_ahead, size)
@@ -54,20 +57,20 @@ class Decoder:
         """Indices (...) -> entries (..., dim)."""
         return self.codebook[indices]
 
-    def __call__(self, latents: Array, past: Past, last: bool) -> tuple[Array, Array]:
+    def __call__(self, latents: Array, state: State, last: bool) -> tuple[Array, Array]:
         """(B, columns, rows, dim) -> log-mel (B, frames, bands), low band (B, frames, 2 * bins).
 
         The low band is normalised: each column is relative to its level.
         """
         flat, ahead = flattened(latents), self.look_ahead
-        seen = with_past(self, flat, 1 + ahead, past, last, ahead)
+        seen = with_history(LATENTS, flat, 1 + ahead, state, last, ahead)
         columns = seen.shape[1] - 1 - ahead
         if columns <= 0:
             sizes = self.config.mel_bands, 2 * self.config.low_bins
             mel, low = (np.zeros((len(flat), 0, size), np.float32) for size in sizes)
             return mel, low
         # What is put out now, for the linear path of each row.
-        mel, low = self.network(past, seen=seen, latents=seen[:, 1 : 1 + columns])
+        mel, low = self.network(state, seen=seen, latents=seen[:, 1 : 1 + columns])
         return mel, low
 
     def patches(self) -> Array:
@@ -77,9 +80,9 @@ class Decoder:
         patches = values.reshape(-1, c.patch_frames, c.patch_bands) * SPREAD + MEAN
         return patches.swapaxes(1, 2)
 
-    def look_back(self, latents: Array, past: Past) -> None:
+    def look_back(self, latents: Array, state: State) -> None:
         """Puts better latents (B, 1, rows, dim) in the place of the last column's.
 
         The decoder has used it as what comes next, but made no mel of it yet.
         """
-        past[self] = np.concatenate([past[self][:, :-1], flattened(latents)], 1)
+        state[LATENTS] = np.concatenate([state[LATENTS][:, :-1], flattened(latents)], 1)

@@ -12,7 +12,7 @@ from pcodec.models import bitstream_id
 from pcodec.runtime.graph import Graph, Network, Processor, blocks, exact_block
 from pcodec.runtime.mel import Analysis, HighPass, LowBand
 from pcodec.runtime.quantizer import Quantizer, read_codebook
-from pcodec.runtime.state import Array, Past
+from pcodec.runtime.state import Array, State
 from pcodec.runtime.weights import Weights, read_weights
 
 
@@ -37,7 +37,7 @@ class Encoder:
         self.quantizer = Quantizer(config, codebook, processor)
 
     def _graph(self, filters: Array, weights: Weights) -> Graph:
-        c, g = self.config, Graph(np.float64)
+        c, g = self.config, Graph("encoder", np.float64)
         magnitudes = g.frames("magnitudes", filters.shape[1])
         mel = g.add("Max", g.linear(magnitudes, filters), g.value(FLOOR))
         mel = g.affine(g.add("Log", mel), 1 / SPREAD, -MEAN / SPREAD)
@@ -58,15 +58,15 @@ class Encoder:
         g.output(g.add("Reshape", x, g.integers(-1, c.latent_dim)))
         return g
 
-    def spectra(self, samples: Array, past: Past, last: bool) -> Array:
+    def spectra(self, samples: Array, state: State, last: bool) -> Array:
         """Samples (B, n) -> (B, frames, bins), complex; all of them a multiple of the hop if last.
 
         In double precision.
         """
-        filtered = self.high_pass(samples.astype(np.float64), past, last)
-        return self.analysis(filtered, past, last)
+        filtered = self.high_pass(samples.astype(np.float64), state, last)
+        return self.analysis(filtered, state, last)
 
-    def indices(self, spectra: Array, past: Past) -> Array:
+    def indices(self, spectra: Array, state: State) -> Array:
         """Whole columns of spectra (B, frames, bins) -> (B, columns, rows), uint16."""
-        (latents,) = self.latents(past, magnitudes=np.abs(spectra), low=self.low_band(spectra))
+        (latents,) = self.latents(state, magnitudes=np.abs(spectra), low=self.low_band(spectra))
         return self.quantizer.nearest(latents).reshape(len(spectra), -1, self.config.rows)

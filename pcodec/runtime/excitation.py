@@ -8,7 +8,10 @@ import numpy as np
 
 from pcodec.config import CodecConfig
 from pcodec.dsp import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
-from pcodec.runtime.state import Array, Past
+from pcodec.runtime.state import Array, State, StateKey
+
+NEXT_FRAME = StateKey("excitation", "next frame")
+"""Number of the next frame; selects the row of the noise table."""
 
 
 def hann_transform(bins: Array) -> Array:
@@ -56,17 +59,17 @@ class Excitation:
         self.sign = 1 - 2 * (self.bins % 2)
         self.noise = noise_phases(config.vocoder_n_fft, config.hop)
 
-    def start(self, past: Past, frame: int) -> None:
+    def start(self, state: State, frame: int) -> None:
         """Begins a stream in the middle: the number of its first frame."""
-        past[self] = np.array([[frame]])
+        state[NEXT_FRAME] = np.array([[frame]])
 
-    def pitch(self, logits: Array, past: Past) -> Pitch:
+    def pitch(self, logits: Array, state: State) -> Pitch:
         """Logits (B, frames, 1 + BINS + 4) -> the track. Each frame knows its own phase."""
         batch, frames, _ = logits.shape
-        first = past.get(self)
+        first = state.get(NEXT_FRAME)
         if first is None:
             first = np.zeros((batch, 1), np.int64)
-        past[self] = first + frames
+        state[NEXT_FRAME] = first + frames
         scores = logits[..., 1 : 1 + BINS]
         # The best class and two on either side.
         near = scores.argmax(-1)[..., None] + self.near

@@ -6,7 +6,7 @@ those, with what only scales in them folded into the weights.
 
 In a graph, features are pictures of one row, (B, 1, time, channels): so a depthwise convolution
 and its neighbours fit together without reshaping. Streaming is a state: each layer that sees
-the past has a memory of its own, which comes in and goes out of its graph.
+the frames before has a memory of its own, which comes in and goes out of its graph.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from pcodec.errors import PcodecError
-from pcodec.runtime.state import Array, Past
+from pcodec.runtime.state import Array, State, StateKey
 from pcodec.runtime.weights import Weights
 
 OPSETS = {"": 17, "com.microsoft": 1}
@@ -64,32 +64,32 @@ class Network:
         self.outputs = graph.outputs
         self.memories = graph.memories
         self.names = [*self.outputs, *(memory.after for memory in self.memories)]
-        self.keys = [(self, memory.before) for memory in self.memories]
+        self.keys = [StateKey(graph.name, memory.before) for memory in self.memories]
         self.dtype = graph.dtype
         self.session = _session(graph, processor)
 
-    def __call__(self, past: Past | None = None, **inputs: Array) -> list[Array]:
-        """Runs once, from what is remembered; without ``past``, from nothing."""
+    def __call__(self, state: State | None = None, **inputs: Array) -> list[Array]:
+        """Runs once, from what is remembered; without ``state``, from nothing."""
         feeds: dict[str, Array] = inputs
         batch = len(next(iter(inputs.values())))
         for key, memory in zip(self.keys, self.memories, strict=True):
-            before = None if past is None else past.get(key)
+            before = None if state is None else state.get(key)
             if before is None:
                 before = np.zeros((batch, *memory.shape), self.dtype)
             feeds[memory.before] = before
         results: list[Array] = self.session.run(self.names, feeds)
         count = len(self.outputs)
-        if past is not None:
-            past.update(zip(self.keys, results[count:], strict=True))
+        if state is not None:
+            state.update(zip(self.keys, results[count:], strict=True))
         return results[:count]
 
 
 class Graph:
     """A graph in the making. Values go by their names."""
 
-    def __init__(self, dtype: type = np.float32) -> None:
-        """dtype: of the features."""
-        self.dtype = dtype
+    def __init__(self, name: str, dtype: type = np.float32) -> None:
+        """name: of the part of the codec that it is. dtype: of the features."""
+        self.name, self.dtype = name, dtype
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
@@ -178,7 +178,7 @@ class Graph:
         return y if offset is None else self.add("Add", y, self.value(offset))
 
     def convolution(self, x: str, weights: Weights, kernel: int, channels: int) -> str:
-        """`CausalConv` of frames that have their past already: (B, 1, T + kernel - 1, C)."""
+        """`CausalConv` of frames that have those before them already: (B, 1, T + kernel - 1, C)."""
         shape = self.integers(0, 1, -1, kernel * channels)
         return self.dense(self.add("Reshape", self.windows(x, kernel), shape), weights / "linear")
 
@@ -202,7 +202,7 @@ class Graph:
         ]
         for output in outputs:
             output.ClearField("type")
-        graph = helper.make_graph(self.nodes, "pcodec", self.inputs, outputs, self.constants)
+        graph = helper.make_graph(self.nodes, self.name, self.inputs, outputs, self.constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         serialised: bytes = model.SerializeToString()
@@ -235,7 +235,7 @@ def adds_up_in_sixteen_bits() -> bool:
 
     Those without VNNI (or its like) add two of them up in 16 bits, and cut what is more.
     """
-    graph = Graph()
+    graph = Graph("probe")
     numbers = graph.input("x", "B", 64, dtype=np.uint8)
     weights = graph.value(np.full((64, 16), 127), np.int8)
     graph.output(graph.add("MatMulInteger", numbers, weights))

@@ -16,8 +16,11 @@ from pcodec.config import (
 )
 from pcodec.dsp import MEAN, SPREAD, mel_inverse
 from pcodec.runtime.graph import LAST, Graph, Network, Processor
-from pcodec.runtime.state import Array, Past, with_past
+from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.weights import Weights, read_weights
+
+SEEN = StateKey("hifigan", "seen")
+"""Frames of mel and low band that the first layer still sees."""
 
 
 class HifiGan:
@@ -29,7 +32,7 @@ class HifiGan:
             self.network = Network(self._graph(weights / "hifigan"), processor)
 
     def _graph(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph()
+        c, g = self.config, Graph("hifigan")
         bands, low_channels = c.mel_bands, 2 * c.low_bins
         seen = g.frames("seen", bands + low_channels)
         normal, low = g.split("Split", seen, g.integers(bands, low_channels), count=2, axis=3)
@@ -96,14 +99,14 @@ class HifiGan:
             frames += residual / rate
         return math.ceil(frames + (FRAME_KERNEL - 1) / rate)
 
-    def start(self, past: Past, frame: int) -> None:
+    def start(self, state: State, frame: int) -> None:
         """A stream may begin anywhere."""
 
-    def __call__(self, mel: Array, low: Array, past: Past, last: bool) -> Array:
+    def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
         """Log-mel (B, frames, bands) and low band -> samples (B, n), within [-1, 1]."""
         normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
-        seen = with_past(self, normal, FRAME_KERNEL - 1, past, last, self.look_ahead)
+        seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, self.look_ahead)
         if seen.shape[1] < FRAME_KERNEL:
             return np.zeros((len(mel), 0), np.float32)
-        (samples,) = self.network(past, seen=seen)
+        (samples,) = self.network(state, seen=seen)
         return samples

@@ -6,7 +6,13 @@ import numpy as np
 
 from pcodec.config import CodecConfig
 from pcodec.dsp import FLOOR, HIGH_PASS_HZ, LOW_BAND_FLOOR, pieces_of
-from pcodec.runtime.state import Array, Past
+from pcodec.runtime.state import Array, State, StateKey
+
+SAMPLES = StateKey("front end", "samples")
+"""Filtered samples that frames to come still see."""
+
+WAITING, FILTER = StateKey("high pass", "samples"), StateKey("high pass", "filter")
+"""Samples that are no whole block yet; the two numbers that go on from block to block."""
 
 
 class Analysis:
@@ -24,16 +30,16 @@ class Analysis:
         """Samples (B, n), whole hops of them, -> natural log of their mels (B, frames, bands)."""
         return np.log(np.maximum(np.abs(self(x, {}, True)) @ filters.T, FLOOR))
 
-    def __call__(self, x: Array, past: Past, last: bool) -> Array:
+    def __call__(self, x: Array, state: State, last: bool) -> Array:
         """Samples (B, n) -> (B, frames, n_fft // 2 + 1); n a multiple of the hop if last."""
-        before = past.get(self)
+        before = state.get(SAMPLES)
         if before is None:
             before = np.zeros((len(x), self.overhang))
         x = np.concatenate([before, x], 1)
         if last:
             x = np.pad(x, ((0, 0), (0, self.overhang)))
         count = max(0, (x.shape[1] - len(self.window)) // self.hop + 1)
-        past[self] = x[:, count * self.hop :].copy()
+        state[SAMPLES] = x[:, count * self.hop :].copy()
         if not count:
             return np.zeros((len(x), 0, self.n_fft // 2 + 1), np.complex128)
         pieces = pieces_of(x, len(self.window), self.hop)
@@ -97,15 +103,15 @@ class HighPass:
         self.ringing = np.array([power[0] for power in powers[:-1]]).T
         """(states in, samples out)"""
 
-    def __call__(self, x: Array, past: Past, last: bool) -> Array:
+    def __call__(self, x: Array, state: State, last: bool) -> Array:
         """Samples (B, n) -> as many, but for those that wait."""
-        waiting: Array = past.get(self, np.zeros((len(x), 0)))
-        states: Array = past.get((self, "states"), np.zeros((len(x), 2))).copy()
+        waiting: Array = state.get(WAITING, np.zeros((len(x), 0)))
+        states: Array = state.get(FILTER, np.zeros((len(x), 2))).copy()
         x = np.concatenate([waiting, x], 1)
         rest = x.shape[1] % self.BLOCK
         missing = -rest % self.BLOCK if last else 0
         whole = x.shape[1] + missing if last else x.shape[1] - rest
-        past[self] = x[:, whole:].copy()
+        state[WAITING] = x[:, whole:].copy()
         x = np.pad(x[:, :whole], ((0, 0), (0, max(0, whole - x.shape[1]))))
         blocks = x.reshape(len(x), -1, self.BLOCK)
         inflow = (blocks @ self.onward).tolist()
@@ -119,6 +125,6 @@ class HighPass:
             if before:
                 begun[i] = before
             states[i] = one, two
-        past[self, "states"] = states
+        state[FILTER] = states
         y: Array = (blocks @ self.inside + begun @ self.ringing).reshape(x.shape)
         return y[:, : whole - missing]

@@ -21,7 +21,7 @@ class Quantizer:
     def __init__(self, config: CodecConfig, codebook: Array, processor: Processor) -> None:
         """codebook: (entries, dim), float64"""
         self.rows = config.rows
-        search = Graph(np.float64)
+        search = Graph("codebook", np.float64)
         latents = search.input("latents", "N", config.latent_dim)
         # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
         nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))

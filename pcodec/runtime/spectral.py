@@ -10,9 +10,15 @@ from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
 from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, hann
 from pcodec.runtime.excitation import Excitation
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
-from pcodec.runtime.state import Array, Past, with_past
+from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.stft import Synthesis, spectrum, unit
 from pcodec.runtime.weights import Weights, read_weights
+
+SEEN = StateKey("spectral", "seen")
+"""Frames of mel and low band that the first layers still see."""
+
+PIECES = StateKey("consistency", "pieces")
+"""Windowed samples of the last frames, before their phases agreed."""
 
 
 class Consistency:
@@ -47,7 +53,7 @@ class Consistency:
         return total[:, :, self.places].reshape(batch, columns, self.column, self.n_fft)
 
     def __call__(
-        self, amplitude: Array, cosine: Array, sine: Array, past: Past, last: bool
+        self, amplitude: Array, cosine: Array, sine: Array, state: State, last: bool
     ) -> Array:
         """A spectrum in polar form -> the complex one with other phases."""
         frames = amplitude.shape[1]
@@ -55,14 +61,14 @@ class Consistency:
             return spectrum(amplitude, cosine, sine)
         pieces: Array = np.fft.irfft(spectrum(amplitude, cosine, sine), self.n_fft)
         pieces = pieces.astype(np.float32, copy=False) * self.window
-        before = past.get(self)
+        before = state.get(PIECES)
         if before is None:
             shape = (len(pieces), self.overlap + self.lead, self.n_fft)
             before = np.zeros(shape, np.float32)
         lead = before.shape[1] - self.overlap
         pieces = np.concatenate([before, pieces], 1)
         if not last:
-            past[self] = pieces[:, -self.overlap :].copy()
+            state[PIECES] = pieces[:, -self.overlap :].copy()
         if rest := -(lead + frames) % self.column:
             pieces = np.pad(pieces, ((0, 0), (0, rest), (0, 0)))
         again: Array = np.fft.rfft(self.seen(pieces) * self.scale)
@@ -92,14 +98,14 @@ class SpectralVocoder:
         return g.convolution(seen, weights / "embed", FRAME_KERNEL, channels)
 
     def _pitch(self, weights: Weights) -> Graph:
-        g = Graph()
+        g = Graph("pitch")
         x = blocks(g, self._seen(g, weights), weights / "blocks", PITCH_BLOCKS)
         x = g.norm(x, weights / "norm", PITCH_WIDTH)
         g.output_frames(g.dense(x, weights / "head"))
         return g
 
     def _spectrum(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph()
+        c, g = self.config, Graph("spectral")
         bins = c.vocoder_n_fft // 2 + 1
         x = g.norm(self._seen(g, weights), weights / "norm", c.vocoder_width)
         x = g.add("Add", x, g.dense(g.frames("features", 3), weights / "embed_pitch"))
@@ -163,28 +169,28 @@ class SpectralVocoder:
         agreement = overlap + config.patch_frames - 1
         return layers - config.vocoder_look_ahead + agreement + overlap
 
-    def start(self, past: Past, frame: int) -> None:
+    def start(self, state: State, frame: int) -> None:
         """Begins a stream in the middle: the number of its first frame."""
-        self.excitation.start(past, frame)
+        self.excitation.start(state, frame)
 
-    def polar(self, mel: Array, low: Array, past: Past, last: bool) -> tuple[Array, Array, Array]:
+    def polar(self, mel: Array, low: Array, state: State, last: bool) -> tuple[Array, Array, Array]:
         """Log-mel (B, frames, bands) and low band -> amplitudes, cosines and sines of the phases.
 
         (B, frames, bins) each, of as many frames as are complete.
         """
         ahead = self.look_ahead
         normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
-        seen = with_past(self, normal, FRAME_KERNEL - 1, past, last, ahead)
+        seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, ahead)
         frames = seen.shape[1] - FRAME_KERNEL + 1
         if frames <= 0:
             nothing = np.zeros((len(mel), 0, self.config.vocoder_n_fft // 2 + 1), np.float32)
             return nothing, nothing, nothing
-        (logits,) = self.pitch(past, seen=seen)
-        pitch = self.excitation.pitch(logits, past)
+        (logits,) = self.pitch(state, seen=seen)
+        pitch = self.excitation.pitch(logits, state)
         cosine, sine, level = self.excitation(pitch)
         start = FRAME_KERNEL - 1 - ahead
         amplitude, cosine, sine = self.spectrum(
-            past,
+            state,
             seen=seen,
             now=seen[:, start : start + frames],
             features=pitch.features(),
@@ -194,7 +200,7 @@ class SpectralVocoder:
         )
         return amplitude, cosine, sine
 
-    def __call__(self, mel: Array, low: Array, past: Past, last: bool) -> Array:
+    def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
         """Log-mel (B, frames, bands) and low band -> samples (B, n), |sample| not limited."""
-        spectrum = self.consistency(*self.polar(mel, low, past, last), past, last)
-        return self.synthesis(spectrum, past, last)
+        spectrum = self.consistency(*self.polar(mel, low, state, last), state, last)
+        return self.synthesis(spectrum, state, last)

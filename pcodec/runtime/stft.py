@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcodec.runtime.state import Array, Past
+from pcodec.runtime.state import Array, State, StateKey
 
 
 def unit(real: Array, imaginary: Array) -> tuple[Array, Array]:
@@ -21,6 +21,10 @@ def spectrum(amplitude: Array, cosine: Array, sine: Array) -> Array:
     return result
 
 
+OVERLAP = StateKey("synthesis", "overlap")
+"""Sums of the windowed frames, and of their squared windows, that are not complete."""
+
+
 class Synthesis:
     """Overlap-add of windowed frames, framed as in `Analysis`, normalised exactly."""
 
@@ -31,13 +35,13 @@ class Synthesis:
         self.slices = self.n_fft // hop
         self.weight = (self.window * self.window).reshape(self.slices, self.hop)
 
-    def __call__(self, spectrum: Array, past: Past, last: bool) -> Array:
+    def __call__(self, spectrum: Array, state: State, last: bool) -> Array:
         """Complex (B, frames, n_fft // 2 + 1) -> samples (B, n); n = frames * hop offline.
 
         In a stream the output trails by the overhang, which the last call puts out.
         """
         batch, frames, _ = spectrum.shape
-        before = past.get(self)
+        before = state.get(OVERLAP)
         if before is None:
             before = np.zeros((batch, 2, self.slices - 1, self.hop), np.float32)
         # A stream's memory is the sum of the frames' tails, or, until more than the first
@@ -50,14 +54,14 @@ class Synthesis:
             for i in reversed(range(self.slices)):  # earlier frames first, as chunk by chunk
                 total[:, 0, held + i : held + i + frames] += pieces[:, :, i]
                 total[:, 1, held + i : held + i + frames] += self.weight[i]
-        starting = self not in past or held > 0
+        starting = OVERLAP not in state or held > 0
         ready = held + frames
         if not last:
             if starting and ready * self.hop <= self.overhang:
                 if ready:
-                    past[self] = total
+                    state[OVERLAP] = total
                 return np.zeros((batch, 0), np.float32)
-            past[self] = total[:, :, ready:].copy()
+            state[OVERLAP] = total[:, :, ready:].copy()
             total = total[:, :, :ready]
         sums, weights = total.reshape(batch, 2, -1).swapaxes(0, 1)
         samples = sums / np.maximum(weights, np.float32(1e-6))

@@ -131,8 +131,8 @@ def test_pitch_and_excitation_are_those_in_torch(trained):
     made, _ = trained
     logits = noise(2, 200, 1 + dsp.BINS + 4)
     logits[..., 0] = np.repeat(noise(2, 20), 10, 1)  # voiced for a while
-    ours, past = Excitation(CONFIG), {}
-    pitch = ours.pitch(logits, past)
+    ours, state = Excitation(CONFIG), {}
+    pitch = ours.pitch(logits, state)
     wanted = made.spectral.excitation.pitch(torch.from_numpy(logits))
     assert pitch.voiced.any() and not pitch.voiced.all()
     assert np.array_equal(pitch.voiced, wanted.voiced)
@@ -176,11 +176,11 @@ def test_the_mel_of_samples_is_that_in_torch(trained):
 
 def in_chunks(module, inputs, cuts):
     """What a module makes of its inputs, cut at the same places: its outputs, joined."""
-    past, length = {}, inputs[0].shape[1]
+    state, length = {}, inputs[0].shape[1]
     bounds = [0, *sorted(min(c, length) for c in cuts), length]
     parts = []
     for k, (start, end) in enumerate(itertools.pairwise(bounds)):
-        out = module(*(x[:, start:end] for x in inputs), past, k == len(bounds) - 2)
+        out = module(*(x[:, start:end] for x in inputs), state, k == len(bounds) - 2)
         parts.append(out if isinstance(out, tuple) else (out,))
     return [np.concatenate(pieces, 1) for pieces in zip(*parts, strict=True)]
 
@@ -221,7 +221,7 @@ def test_the_high_pass_removes_an_offset_and_rumble_and_leaves_speech():
 
 
 def runs(block, dtype, weights, channels):
-    g = graph.Graph(dtype)
+    g = graph.Graph("block", dtype)
     g.output_frames(block(g, g.frames("x", channels), weights))
     return graph.Network(g, ONE)
 
@@ -255,9 +255,9 @@ def test_blocks_of_16_bits_compute_what_was_trained_within_a_thousandth(block):
 @pytest.mark.parametrize("kind", [graph.byte_block, graph.exact_block])
 def test_blocks_give_the_same_bits_frame_by_frame_and_at_once(block, kind):
     dtype = np.float32 if kind is graph.byte_block else np.float64
-    network, x, past = runs(kind, dtype, weights_of(block, dtype), 64), noise(1, 40, 64), {}
+    network, x, state = runs(kind, dtype, weights_of(block, dtype), 64), noise(1, 40, 64), {}
     x = x.astype(dtype)
-    parts = [network(past, x=x[:, i : i + 4])[0] for i in range(0, 40, 4)]
+    parts = [network(state, x=x[:, i : i + 4])[0] for i in range(0, 40, 4)]
     assert np.array_equal(np.concatenate(parts, 1), network(x=x)[0])
 
 
@@ -268,7 +268,7 @@ def test_exact_products_give_the_same_bits_by_bytes_with_a_sign_and_without():
     numbers[0, 0, 0] = 1e6  # beyond the range
     results = []
     for unsigned in [True] if graph.adds_up_in_sixteen_bits() else [True, False]:
-        g = graph.Graph(np.float64)
+        g = graph.Graph("product", np.float64)
         x = g.input("x", 1, 1, "N", 64)
         g.output(graph.exact_product(g, x, weight, bias, 2.0, unsigned))
         results.append(graph.Network(g, ONE)(x=numbers / 256 + graph.MIDDLE)[0])
@@ -278,7 +278,7 @@ def test_exact_products_give_the_same_bits_by_bytes_with_a_sign_and_without():
 
 
 def test_the_largest_bytes_and_weights_do_not_leave_their_sums():
-    g = graph.Graph()
+    g = graph.Graph("product")
     x = g.input("x", "N", 320, dtype=np.uint8)
     weight = np.full((16, 320), 0.5, np.float32)
     g.output(graph.byte_product(g, x, weight, np.zeros(16), graph.Bytes.of(0.0, 1.0)))
