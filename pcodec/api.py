@@ -23,7 +23,7 @@ def load(
     """A codec by the name of its model (or the path of its folder); the shipped one if None.
 
     device: "cpu", "cuda" (with onnxruntime-gpu) or "auto"; PcodecError if it is not there.
-    threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
+    threads: that a network computes with; None for one a core, up to `MAX_THREADS`.
     """
     return Codec(models.find(name), vocoder, device, threads)
 

@@ -25,8 +25,8 @@ from pcodec.runtime.hifigan import HifiGan
 from pcodec.runtime.spectral import SpectralVocoder
 from pcodec.streams import StreamDecoder, StreamEncoder
 
-MOST_THREADS = 8
-"""of a network, unless more are asked for; its products are small"""
+MAX_THREADS = 8
+"""Default cap on threads per network; its matrix products are too small to gain from more."""
 
 
 VOCODERS: dict[str, type[SpectralVocoder | HifiGan]] = {
@@ -35,7 +35,7 @@ VOCODERS: dict[str, type[SpectralVocoder | HifiGan]] = {
 }
 
 
-class Synthesizer:
+class DecoderNetworks:
     """What a decoder runs: indices to mels, mels to samples, and what stands in for lost ones."""
 
     def __init__(self, model: Model, vocoder: str, processor: Processor) -> None:
@@ -64,12 +64,12 @@ class Codec:
     ) -> None:
         """device: "cpu", "cuda" or "auto"; PcodecError if it is not there.
 
-        threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
+        threads: that a network computes with; None for one a core, up to `MAX_THREADS`.
         """
         if vocoder not in VOCODERS:
             raise PcodecError(f"no vocoder is called {vocoder!r}: {', '.join(VOCODERS)}")
         self.model, self.config, self.vocoder = model, model.config, vocoder
-        self.processor = Processor.of(threads or min(MOST_THREADS, cores()), device)
+        self.processor = Processor.of(threads or min(MAX_THREADS, cores()), device)
         self._loading = threading.Lock()
 
     @property
@@ -79,7 +79,7 @@ class Codec:
             return self._encoder
 
     @property
-    def decoder(self) -> Synthesizer:
+    def decoder(self) -> DecoderNetworks:
         """The decoder's networks; PcodecError if the model lacks the vocoder."""
         with self._loading:
             return self._decoder
@@ -93,8 +93,8 @@ class Codec:
         return encoder
 
     @cached_property
-    def _decoder(self) -> Synthesizer:
-        return Synthesizer(self.model, self.vocoder, self.processor)
+    def _decoder(self) -> DecoderNetworks:
+        return DecoderNetworks(self.model, self.vocoder, self.processor)
 
     def stream_encoder(self) -> StreamEncoder:
         """An encoder of one stream: samples in, columns out."""

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from pcodec.config import CodecConfig
 
-MEAN, SPREAD = -4.0, 3.0
-"""Log-mel values of speech are brought to about zero mean and unit variance."""
+LOG_MEL_MEAN, LOG_MEL_STD = -4.0, 3.0
+"""Mean and standard deviation by which log-mels are normalised; about those of speech."""
 
-FLOOR = 1e-5
-"""of a mel, before its logarithm"""
+MEL_FLOOR = 1e-5
+"""Smallest magnitude of a mel band before the logarithm."""
 
-LOW, BINS, BINS_AN_OCTAVE = 55.0, 144, 36
+PITCH_MIN_HZ, PITCH_BINS, PITCH_BINS_PER_OCTAVE = 55.0, 144, 36
 """Pitches from 55 to 880 Hz, 33 cents per class"""
 
 LOW_BAND_FLOOR = 0.02
@@ -28,10 +28,10 @@ LOW_PHASE_FLOOR = 1e-2
 """Squared length at which a cell of the normalised low band counts as half known."""
 
 NOISE_FRAMES = 512
-"""after which the noise of an excitation repeats itself"""
+"""Frames after which the noise excitation repeats."""
 
-BEYOND = 0.6
-"""how far the step of consistency goes beyond its own result, in steps"""
+OVERRELAXATION = 0.6
+"""The Griffin-Lim step is over-relaxed: old + (1 + OVERRELAXATION) * (consistent - old)."""
 
 HANN_TRANSFORM = (
     -7.96422997e-05,
@@ -50,8 +50,8 @@ def hann(length: int) -> NDArray[np.float64]:
     return np.hanning(length + 1)[:-1]
 
 
-def pieces_of(x: NDArray[Any], length: int, hop: int) -> NDArray[Any]:
-    """(..., n) -> (..., frames, length): a view of the whole pieces, one every hop."""
+def frame_signal(x: NDArray[Any], length: int, hop: int) -> NDArray[Any]:
+    """(..., n) -> (..., frames, length): a view of the whole frames, one per hop."""
     return np.lib.stride_tricks.sliding_window_view(x, length, -1)[..., ::hop, :]
 
 
@@ -91,6 +91,6 @@ def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:
     length = (NOISE_FRAMES - 1) * hop + n_fft
     # The old generator: its numbers never change.
     white = np.random.RandomState(1).standard_normal(length)
-    noise = np.fft.rfft(pieces_of(white, n_fft, hop) * hann(n_fft))
+    noise = np.fft.rfft(frame_signal(white, n_fft, hop) * hann(n_fft))
     noise /= np.abs(noise) + 1e-9
     return np.stack([noise.real, noise.imag]).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pcodec.config import COLUMN_KERNEL, FRAME_KERNEL, CodecConfig
-from pcodec.dsp import MEAN, SPREAD
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
@@ -52,5 +52,5 @@ class PatchDecoder(nn.Module):
         x = self.spread(x).unflatten(-1, (self.frames, -1)).flatten(1, 2)
         for block in self.fine_blocks:
             x = block(x)
-        mel: Tensor = (coarse + self.refine(x)) * SPREAD + MEAN
+        mel: Tensor = (coarse + self.refine(x)) * LOG_MEL_STD + LOG_MEL_MEAN
         return mel, low.unflatten(-1, (self.frames, -1)).flatten(1, 2)

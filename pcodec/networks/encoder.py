@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pcodec.config import COLUMN_KERNEL, CodecConfig
-from pcodec.dsp import MEAN, SPREAD
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD
 from pcodec.networks.layers import ConvNeXtBlock
 
 
@@ -38,7 +38,7 @@ class PatchEncoder(nn.Module):
     def patches(self, mel: Tensor) -> Tensor:
         """(B, frames, bands) -> (B, columns, mel rows, patch values), low bands first."""
         batch, frames, _ = mel.shape
-        x = (mel - MEAN) / SPREAD
+        x = (mel - LOG_MEL_MEAN) / LOG_MEL_STD
         x = x.reshape(batch, frames // self.frames, self.frames, self.mel_rows, self.bands)
         return x.transpose(2, 3).flatten(3)
 

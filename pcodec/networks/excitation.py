@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.dsp import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
+from pcodec.dsp import (
+    HANN_TRANSFORM,
+    NOISE_FRAMES,
+    PITCH_BINS,
+    PITCH_BINS_PER_OCTAVE,
+    PITCH_MIN_HZ,
+    noise_phases,
+)
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
@@ -29,15 +36,15 @@ class Pitch(NamedTuple):
     """A pitch track, (B, frames) each."""
 
     frequency: Tensor
-    """of the fundamental, Hz"""
+    """Fundamental frequency, Hz."""
     phase: Tensor
-    """of the pulses in the middle of the frame, radians"""
+    """Phase of the pulses in the middle of the frame, radians."""
     constant: Tensor
-    """what is added to the phase of every harmonic, radians: a recording's polarity"""
+    """Added to the phase of every harmonic, radians; the polarity of a recording."""
     voiced: Tensor
-    """True or False"""
+    """Boolean."""
     frame: Tensor
-    """number of the frame: where in the noise it is"""
+    """Frame index; selects the row of the noise table."""
 
     def features(self) -> Tensor:
         """(B, frames, 3): voicing, and the pitch in octaves."""
@@ -63,7 +70,7 @@ class Excitation(nn.Module):
             ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 0.5) for _ in range(PITCH_BLOCKS)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 1 + BINS + 4)
+        self.head = nn.Linear(width, 1 + PITCH_BINS + 4)
         noise = torch.from_numpy(noise_phases(self.n_fft, self.hop))
         self.register_buffer("noise", noise, persistent=False)
         # From a phase in the middle of the frame to one at its start, where the FFT counts from.
@@ -71,7 +78,7 @@ class Excitation(nn.Module):
         self.register_buffer("sign", sign, persistent=False)
 
     def logits(self, normal: Tensor) -> Tensor:
-        """Normalised log-mel and low band (B, frames, channels) -> (B, frames, 1 + BINS + 4).
+        """Normalised log-mel and low band (B, frames, channels) -> (B, frames, 1 + PITCH_BINS + 4).
 
         Voicing, classes of pitch, and two phasors, real and imaginary part each: of the pulses,
         and of what is added to the phase of every harmonic.
@@ -86,13 +93,13 @@ class Excitation(nn.Module):
         """The track that `logits` mean. It has no memory: each frame knows its own phase."""
         batch, frames, _ = logits.shape
         voiced = logits[..., 0] > 0
-        scores = logits[..., 1 : 1 + BINS]
+        scores = logits[..., 1 : 1 + PITCH_BINS]
         best = scores.argmax(-1, keepdim=True)
-        near = (best + torch.arange(-2, 3, device=best.device)).clamp(0, BINS - 1)
+        near = (best + torch.arange(-2, 3, device=best.device)).clamp(0, PITCH_BINS - 1)
         shares = scores.gather(-1, near).softmax(-1)
-        octaves = ((near + 0.5) * shares).sum(-1) / BINS_AN_OCTAVE
-        frequency = LOW * octaves.exp2()
-        pulses, constant = logits[..., 1 + BINS :].unflatten(-1, (2, 2)).unbind(-2)
+        octaves = ((near + 0.5) * shares).sum(-1) / PITCH_BINS_PER_OCTAVE
+        frequency = PITCH_MIN_HZ * octaves.exp2()
+        pulses, constant = logits[..., 1 + PITCH_BINS :].unflatten(-1, (2, 2)).unbind(-2)
         phase = torch.atan2(pulses[..., 1], pulses[..., 0])
         polarity = torch.atan2(constant[..., 1], constant[..., 0])
         frame = torch.arange(frames, device=logits.device).expand(batch, -1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
-from pcodec.dsp import FLOOR, LOW_BAND_FLOOR, mel_filters
+from pcodec.dsp import LOW_BAND_FLOOR, MEL_FLOOR, mel_filters
 from pcodec.networks.stft import squared_length
 
 
@@ -42,7 +42,7 @@ class MelSpectrogram(nn.Module):
         pieces = x.unfold(-1, len(self.window), self.hop)
         spectrum = torch.view_as_real(torch.fft.rfft(pieces * self.window, self.n_fft))
         magnitude = squared_length(spectrum).sqrt()
-        mel = (magnitude @ self.filters.T).clamp(min=FLOOR).log()
+        mel = (magnitude @ self.filters.T).clamp(min=MEL_FLOOR).log()
         step = self.n_fft // len(self.window)
         low = spectrum[..., step : step * self.low_bins + 1 : step, :] * self.sign[:, None]
         return mel, low.transpose(-1, -2).flatten(-2)

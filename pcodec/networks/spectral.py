@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import FRAME_KERNEL, CodecConfig
-from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, mel_inverse
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, LOW_PHASE_FLOOR, OVERRELAXATION, mel_inverse
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 from pcodec.networks.stft import InverseSTFT, unit
@@ -78,7 +78,7 @@ class Consistency(nn.Module):
         again = torch.fft.rfft(self.seen(pieces) * self.scale).flatten(1, 2)
         again = torch.view_as_real(again[:, self.lead : self.lead + frames])
         cosine, sine = unit(again[..., 0], again[..., 1])
-        beyond = 1 + BEYOND
+        beyond = 1 + OVERRELAXATION
         cosine = torch.lerp(spectrum.cosine, cosine, beyond)
         sine = torch.lerp(spectrum.sine, sine, beyond)
         return Spectrum(spectrum.log_amplitude, *unit(cosine, sine))
@@ -122,7 +122,7 @@ class SpectralVocoder(nn.Module):
     @staticmethod
     def seen(mel: Tensor, low: Tensor) -> Tensor:
         """Log-mel and low band as the networks see them, (B, frames, bands + 2 * bins)."""
-        return torch.cat([(mel - MEAN) / SPREAD, low], -1)
+        return torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1)
 
     def low_phasors(self, low: Tensor) -> tuple[Tensor, Tensor]:
         """The low band's cosines and sines at the start of the frame, (B, frames, bins) each.

@@ -13,7 +13,7 @@ from pcodec.pcx.layout import Header
 from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.graph import Processor
 
-MOST_COLUMNS = 1875
+MAX_COLUMNS = 1875
 """that a picture shows: one minute"""
 
 
@@ -42,7 +42,7 @@ def draw_stream(
     from matplotlib.colors import PowerNorm
 
     decoder = Decoder(model.config, model.folder, Processor())
-    indices = indices[:MOST_COLUMNS]
+    indices = indices[:MAX_COLUMNS]
     seconds = len(indices) * header.column_samples / header.sample_rate
     mel, low = (x[0] for x in decoder(decoder.lookup(indices.clip(0))[None], {}, last=True))
     lost = indices[:, 0] < 0

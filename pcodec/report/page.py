@@ -28,10 +28,10 @@ from pcodec.report.pictures import (
     ABOUT_PATCHES,
     INFERNO,
     MAGMA,
+    MAX_ERROR_DB,
     RANGE,
     STEPS,
     VIRIDIS,
-    WORST,
     Levels,
     data_uri,
     decibels,
@@ -318,7 +318,7 @@ def scales() -> str:
         (MAGMA, f"{MINUS}{RANGE} dB", "0 dB: the peak of the reference"),
         (VIRIDIS, "quiet", "loud"),
     ]
-    rows.append((INFERNO, "0 dB", f"{WORST} dB error"))
+    rows.append((INFERNO, "0 dB", f"{MAX_ERROR_DB} dB error"))
     names = ("Spectrograms", "Patch indices", "Patch errors")
     return "".join(
         f"<li><b>{name}</b> <span>{low}</span>"

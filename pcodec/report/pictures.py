@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pcodec import models
 from pcodec.config import CodecConfig
-from pcodec.dsp import FLOOR, LOW_BAND_FLOOR, hann, mel_filters
+from pcodec.dsp import LOW_BAND_FLOOR, MEL_FLOOR, hann, mel_filters
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.eval.metrics import Samples
 from pcodec.pcx.blocks import grid
@@ -24,15 +24,15 @@ from pcodec.runtime.mel import Analysis
 
 RANGE = 80
 """dB that a spectrogram shows, down from the reference's peak"""
-WORST = 8
+MAX_ERROR_DB = 8
 """dB of patch error at the end of the scale"""
-WIDEST = 1600
+MAX_WIDTH = 1600
 """pixels of a picture"""
 ABOUT_PATCHES = (
     "Indices. Mel patches: coloured by the mean level of those that carry the same index. "
     "Top rows, the low band's phases: coloured by number",
-    f"Error, 0 to {WORST} dB. Mel patches: mean |difference| of log-mels. Top rows: by how much "
-    "the error of the low band's waveform would raise its level",
+    f"Error, 0 to {MAX_ERROR_DB} dB. Mel patches: mean |difference| of log-mels. "
+    "Top rows: by how much the error of the low band's waveform would raise its level",
 )
 Levels = NDArray[np.uint8]
 """(rows, columns) of a picture, high frequencies first: places in a palette"""
@@ -92,7 +92,7 @@ def places(values: NDArray[Any], low: float, high: float) -> Levels:
 
 def decibels(samples: Samples) -> NDArray[np.float64]:
     """Samples -> power spectra in dB, (257 bins, columns), the columns evenly over the whole."""
-    columns = min(WIDEST, -(-len(samples) // 128))
+    columns = min(MAX_WIDTH, -(-len(samples) // 128))
     starts = ((np.arange(columns) + 0.5) * len(samples) / columns).astype(int)
     frames = np.pad(samples, 256)[starts[:, None] + np.arange(512)] * np.hanning(512)
     return 20 * np.log10(np.abs(np.fft.rfft(frames)).T + 1e-9)
@@ -138,7 +138,7 @@ def patch_levels(
         [np.pad(x, (0, max(0, length - len(x))))[:length] for x in (reference, decoded)]
     )
     spectra = front_end(both, {}, last=True)
-    nepers = np.log(np.maximum(np.abs(spectra) @ filters.T, FLOOR))
+    nepers = np.log(np.maximum(np.abs(spectra) @ filters.T, MEL_FLOOR))
     patches = nepers.reshape(2, columns, h.patch_frames, h.mel_rows, h.patch_bands)
     patches *= 20 / math.log(10)
     step = c.n_fft // c.window
@@ -166,11 +166,11 @@ def patch_pictures(path: Path, reference: Samples, decoded: Samples) -> tuple[Le
     phases = indices[:, header.mel_rows :]
     grid[:, header.mel_rows :] = places(phases, 0, len(rank) - 1)
     grid[~there] = STEPS
-    wide = min(WIDEST, -(-len(reference) // 128))
+    wide = min(MAX_WIDTH, -(-len(reference) // 128))
     times = (np.arange(wide) + 0.5) * len(reference) / wide
     column = (times // header.column_samples).astype(int)
     picture = np.full((2, header.rows, wide), STEPS, np.uint8)
     known = column < len(indices)
-    for i, values in enumerate((grid, places(error, 0, WORST))):
+    for i, values in enumerate((grid, places(error, 0, MAX_ERROR_DB))):
         picture[i][:, known] = values[column[known]].T[::-1]
     return picture[0], picture[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.dsp import MEAN, SPREAD
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.quantizer import flattened, read_codebook
 from pcodec.runtime.state import Array, State, StateKey, with_history
@@ -47,7 +47,7 @@ class Decoder:
         shape = g.integers(0, 0, c.mel_rows, c.patch_frames, c.patch_bands)
         coarse = g.add("Transpose", g.add("Reshape", coarse, shape), perm=[0, 1, 3, 2, 4])
         coarse = g.add("Reshape", coarse, g.integers(0, 1, -1, c.mel_bands))
-        g.output_frames(g.affine(g.add("Add", coarse, x), SPREAD, MEAN))
+        g.output_frames(g.affine(g.add("Add", coarse, x), LOG_MEL_STD, LOG_MEL_MEAN))
         phases = g.add("Unsqueeze", phases, g.integers(1))
         low = g.add("Add", coarse_low, g.dense(phases, weights / "skip_low"))
         g.output_frames(g.add("Reshape", low, g.integers(0, 1, -1, 2 * c.low_bins)))
@@ -77,7 +77,7 @@ class Decoder:
         """Each codebook entry by itself, as the log-mel it means: (entries, bands, frames)."""
         c, (weight, bias) = self.config, self.skip
         values = self.codebook @ weight.T + bias
-        patches = values.reshape(-1, c.patch_frames, c.patch_bands) * SPREAD + MEAN
+        patches = values.reshape(-1, c.patch_frames, c.patch_bands) * LOG_MEL_STD + LOG_MEL_MEAN
         return patches.swapaxes(1, 2)
 
     def look_back(self, latents: Array, state: State) -> None:

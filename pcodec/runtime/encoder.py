@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.dsp import FLOOR, MEAN, SPREAD
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, MEL_FLOOR
 from pcodec.models import bitstream_id
 from pcodec.runtime.graph import Graph, Network, Processor, blocks, exact_block
 from pcodec.runtime.mel import Analysis, HighPass, LowBand
@@ -39,8 +39,8 @@ class Encoder:
     def _graph(self, filters: Array, weights: Weights) -> Graph:
         c, g = self.config, Graph("encoder", np.float64)
         magnitudes = g.frames("magnitudes", filters.shape[1])
-        mel = g.add("Max", g.linear(magnitudes, filters), g.value(FLOOR))
-        mel = g.affine(g.add("Log", mel), 1 / SPREAD, -MEAN / SPREAD)
+        mel = g.add("Max", g.linear(magnitudes, filters), g.value(MEL_FLOOR))
+        mel = g.affine(g.add("Log", mel), 1 / LOG_MEL_STD, -LOG_MEL_MEAN / LOG_MEL_STD)
         shape = g.integers(0, -1, c.patch_frames, c.mel_rows, c.patch_bands)
         x = g.add("Transpose", g.add("Reshape", mel, shape), perm=[0, 1, 3, 2, 4])
         patch = c.patch_frames * c.patch_bands

@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.dsp import BINS, BINS_AN_OCTAVE, HANN_TRANSFORM, LOW, NOISE_FRAMES, noise_phases
+from pcodec.dsp import (
+    HANN_TRANSFORM,
+    NOISE_FRAMES,
+    PITCH_BINS,
+    PITCH_BINS_PER_OCTAVE,
+    PITCH_MIN_HZ,
+    noise_phases,
+)
 from pcodec.runtime.state import Array, State, StateKey
 
 NEXT_FRAME = StateKey("excitation", "next frame")
@@ -30,15 +37,15 @@ class Pitch(NamedTuple):
     """A pitch track, (B, frames) each."""
 
     frequency: Array
-    """of the fundamental, Hz"""
+    """Fundamental frequency, Hz."""
     phase: Array
-    """of the pulses in the middle of the frame, radians"""
+    """Phase of the pulses in the middle of the frame, radians."""
     constant: Array
-    """what is added to the phase of every harmonic, radians"""
+    """Added to the phase of every harmonic, radians; the polarity of a recording."""
     voiced: Array
-    """True or False"""
+    """Boolean."""
     frame: Array
-    """number of the frame: where in the noise it is"""
+    """Frame index; selects the row of the noise table."""
 
     def features(self) -> Array:
         """(B, frames, 3): voicing, and the pitch in octaves."""
@@ -64,24 +71,24 @@ class Excitation:
         state[NEXT_FRAME] = np.array([[frame]])
 
     def pitch(self, logits: Array, state: State) -> Pitch:
-        """Logits (B, frames, 1 + BINS + 4) -> the track. Each frame knows its own phase."""
+        """Logits (B, frames, 1 + PITCH_BINS + 4) -> the track. Each frame knows its own phase."""
         batch, frames, _ = logits.shape
         first = state.get(NEXT_FRAME)
         if first is None:
             first = np.zeros((batch, 1), np.int64)
         state[NEXT_FRAME] = first + frames
-        scores = logits[..., 1 : 1 + BINS]
+        scores = logits[..., 1 : 1 + PITCH_BINS]
         # The best class and two on either side.
         near = scores.argmax(-1)[..., None] + self.near
-        np.minimum(np.maximum(near, 0, out=near), BINS - 1, out=near)
+        np.minimum(np.maximum(near, 0, out=near), PITCH_BINS - 1, out=near)
         # In double precision: the last bit of a float32 function depends on the chunk.
         shares = np.take_along_axis(scores, near, -1).astype(np.float64)
         shares = np.exp(shares - shares.max(-1, keepdims=True))
-        octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / BINS_AN_OCTAVE
-        phasors = logits[..., 1 + BINS :].astype(np.float64).reshape(batch, frames, 2, 2)
+        octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / PITCH_BINS_PER_OCTAVE
+        phasors = logits[..., 1 + PITCH_BINS :].astype(np.float64).reshape(batch, frames, 2, 2)
         phase, constant = np.moveaxis(np.arctan2(phasors[..., 1], phasors[..., 0]), -1, 0)
         number = first + np.arange(frames)
-        return Pitch(LOW * np.exp2(octaves), phase, constant, logits[..., 0] > 0, number)
+        return Pitch(PITCH_MIN_HZ * np.exp2(octaves), phase, constant, logits[..., 0] > 0, number)
 
     def __call__(self, pitch: Pitch) -> tuple[Array, Array, Array]:
         """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.

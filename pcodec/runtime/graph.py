@@ -231,9 +231,9 @@ def whole_numbers(weight: Array, largest: int) -> tuple[Array, Array]:
 
 @cache
 def adds_up_in_sixteen_bits() -> bool:
-    """Whether this processor's products of bytes with signed bytes leave their range.
+    """True if the processor's uint8 x int8 kernel saturates.
 
-    Those without VNNI (or its like) add two of them up in 16 bits, and cut what is more.
+    Without VNNI (or its like) two products are added in 16 bits and clipped.
     """
     graph = Graph("probe")
     numbers = graph.input("x", "B", 64, dtype=np.uint8)
@@ -255,9 +255,9 @@ class Bytes(NamedTuple):
         return cls(step, round(-low / step))
 
 
-DEVIATIONS = 8.0
-"""A hidden unit would have its weights' norm as standard deviation, were its inputs
-independent; speech has up to this many of it."""
+HIDDEN_DEVIATIONS = 8.0
+"""Range of a hidden unit, in standard deviations: the norm of its weights, as if its inputs were
+independent. Speech reaches up to this many."""
 
 GELU_LOW = -0.18
 """just below its minimum"""
@@ -279,7 +279,7 @@ class Folded:
         self.normal = self.channels**0.5
         """the largest normalised channel"""
         deviations = np.linalg.norm(self.expand[0], axis=1)
-        self.hidden = float((DEVIATIONS * deviations + self.expand[1]).max())
+        self.hidden = float((HIDDEN_DEVIATIONS * deviations + self.expand[1]).max())
         """the largest hidden unit"""
 
 
@@ -328,8 +328,8 @@ def byte_block(graph: Graph, x: str, weights: Weights) -> str:
     return graph.add("Add", x, byte_product(graph, y, *folded.contract, hidden))
 
 
-LARGEST = 127 * 256 + 127
-"""of a whole number of 16 bits whose digits to base 256 are signed bytes"""
+INT16_MAX = 127 * 256 + 127
+"""Largest 16-bit integer whose digits to base 256 are signed bytes."""
 
 
 def exact_product(
@@ -338,15 +338,15 @@ def exact_product(
     """Of whole numbers of 16 bits: exact, so the same in any order of its sums.
 
     A number is two bytes, its digits to base 256. x (1, 1, rows, channels) is in units of 256
-    steps of most / LARGEST, with `MIDDLE` added: what stands before the point of that is the high
-    digit, and what comes after it holds the low one.
-    unsigned: the weights' digits as bytes without a sign, whose sums never leave their range.
+    steps of most / INT16_MAX, plus `DIGIT_OFFSET`: its integer part is the high digit, its
+    fraction holds the low one.
+    unsigned: store the digits of the weights as unsigned bytes, whose sums never saturate.
     """
-    numbers, scales = whole_numbers(weight, LARGEST)
+    numbers, scales = whole_numbers(weight, INT16_MAX)
     kind, middle = (np.uint8, 128) if unsigned else (np.int8, 0)
     high = np.floor((numbers + 128) / 256)
     digits = np.concatenate([high, numbers - 256 * high]).T + middle
-    ends = (graph.value(MIDDLE + sign * LARGEST / 256) for sign in (-1, 1))
+    ends = (graph.value(DIGIT_OFFSET + sign * INT16_MAX / 256) for sign in (-1, 1))
     x = graph.add("Clip", x, *ends)
     rest = graph.add("Sub", x, graph.add("Floor", x))
     both = graph.add("Concat", x, graph.add("Mul", rest, graph.value(256)), axis=2)
@@ -360,13 +360,13 @@ def exact_product(
     sums = graph.add("Cast", sums, to=TensorProto.DOUBLE)
     upper, lower = graph.split("Split", sums, count=2, axis=2)
     sums = graph.add("Add", lower, graph.add("Mul", upper, graph.value(256)))
-    scales *= most / LARGEST
+    scales *= most / INT16_MAX
     sums = graph.add("Mul", sums, graph.value(np.concatenate([256 * scales, scales])))
     left, right = graph.split("Split", sums, count=2, axis=3)
     return graph.add("Add", graph.add("Add", left, right), graph.value(bias))
 
 
-MIDDLE = 128 + 128 / 256 + 0.5 / 256
+DIGIT_OFFSET = 128 + 128 / 256 + 0.5 / 256
 """What is added to a number in units of 256: 128 to each digit, and what makes cutting off a
 rounding."""
 
@@ -379,15 +379,15 @@ def exact_block(graph: Graph, x: str, weights: Weights) -> str:
     y = graph.add("Mul", graph.windows(padded, kernel), graph.value(depthwise))
     y = graph.add("ReduceSum", y, graph.integers(3), keepdims=0)
     y = graph.add("Add", y, graph.value(weights["bias"].reshape(channels)))
-    steps = LARGEST / 256 / folded.normal
-    y = graph.normal(y, np.full(channels, steps), np.full(channels, MIDDLE))
+    steps = INT16_MAX / 256 / folded.normal
+    y = graph.normal(y, np.full(channels, steps), np.full(channels, DIGIT_OFFSET))
     # Signed ones are faster, where they add up as they should.
     unsigned = adds_up_in_sixteen_bits()
     # The rows of all streams, one below the other.
     y = graph.add("Reshape", y, graph.integers(1, 1, -1, channels))
     y = exact_product(graph, y, *folded.expand, folded.normal, unsigned)
-    y = _gelu(graph, y, LARGEST / 256 / folded.hidden)
-    y = graph.add("Add", y, graph.value(MIDDLE))
+    y = _gelu(graph, y, INT16_MAX / 256 / folded.hidden)
+    y = graph.add("Add", y, graph.value(DIGIT_OFFSET))
     y = exact_product(graph, y, *folded.contract, folded.hidden, unsigned)
     return graph.add("Add", x, graph.add("Reshape", y, graph.add("Shape", x)))
 

@@ -14,7 +14,7 @@ from pcodec.config import (
     HIFIGAN_SLOPE,
     CodecConfig,
 )
-from pcodec.dsp import MEAN, SPREAD, mel_inverse
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, mel_inverse
 from pcodec.runtime.graph import LAST, Graph, Network, Processor
 from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.weights import Weights, read_weights
@@ -36,9 +36,11 @@ class HifiGan:
         bands, low_channels = c.mel_bands, 2 * c.low_bins
         seen = g.frames("seen", bands + low_channels)
         normal, low = g.split("Split", seen, g.integers(bands, low_channels), count=2, axis=3)
-        amplitude = g.linear(g.add("Exp", g.affine(normal, SPREAD, MEAN)), mel_inverse(c).T)
+        amplitude = g.linear(
+            g.add("Exp", g.affine(normal, LOG_MEL_STD, LOG_MEL_MEAN)), mel_inverse(c).T
+        )
         amplitude = g.add("Log", g.add("Max", amplitude, g.value(1e-5)))
-        amplitude = g.affine(amplitude, 1 / SPREAD, -MEAN / SPREAD)
+        amplitude = g.affine(amplitude, 1 / LOG_MEL_STD, -LOG_MEL_MEAN / LOG_MEL_STD)
         x = g.add("Concat", normal, amplitude, low, axis=3)
         channels = bands + c.vocoder_n_fft // 2 + 1 + low_channels
         x = g.convolution(x, weights / "embed", FRAME_KERNEL, channels)
@@ -104,7 +106,7 @@ class HifiGan:
 
     def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
         """Log-mel (B, frames, bands) and low band -> samples (B, n), within [-1, 1]."""
-        normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
+        normal = np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
         seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, self.look_ahead)
         if seen.shape[1] < FRAME_KERNEL:
             return np.zeros((len(mel), 0), np.float32)

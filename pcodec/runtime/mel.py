@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.dsp import FLOOR, HIGH_PASS_HZ, LOW_BAND_FLOOR, pieces_of
+from pcodec.dsp import HIGH_PASS_HZ, LOW_BAND_FLOOR, MEL_FLOOR, frame_signal
 from pcodec.runtime.state import Array, State, StateKey
 
 SAMPLES = StateKey("front end", "samples")
@@ -28,7 +28,7 @@ class Analysis:
 
     def log_mel(self, x: Array, filters: Array) -> Array:
         """Samples (B, n), whole hops of them, -> natural log of their mels (B, frames, bands)."""
-        return np.log(np.maximum(np.abs(self(x, {}, True)) @ filters.T, FLOOR))
+        return np.log(np.maximum(np.abs(self(x, {}, True)) @ filters.T, MEL_FLOOR))
 
     def __call__(self, x: Array, state: State, last: bool) -> Array:
         """Samples (B, n) -> (B, frames, n_fft // 2 + 1); n a multiple of the hop if last."""
@@ -42,7 +42,7 @@ class Analysis:
         state[SAMPLES] = x[:, count * self.hop :].copy()
         if not count:
             return np.zeros((len(x), 0, self.n_fft // 2 + 1), np.complex128)
-        pieces = pieces_of(x, len(self.window), self.hop)
+        pieces = frame_signal(x, len(self.window), self.hop)
         spectrum: Array = np.fft.rfft(pieces * self.window, self.n_fft)
         return spectrum
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.dsp import BEYOND, LOW_PHASE_FLOOR, MEAN, SPREAD, hann
+from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, LOW_PHASE_FLOOR, OVERRELAXATION, hann
 from pcodec.runtime.excitation import Excitation
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.state import Array, State, StateKey, with_history
@@ -28,7 +28,7 @@ class Consistency:
         self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames
         self.overlap = self.n_fft // self.hop - 1
         self.lead = config.vocoder_look_ahead % self.column
-        self.beyond = np.float32(1 + BEYOND)
+        self.beyond = np.float32(1 + OVERRELAXATION)
         # Which of the sums a frame of a column sees.
         self.places = np.arange(self.column)[:, None] + np.arange(
             self.overlap, 2 * self.overlap + 1
@@ -120,7 +120,7 @@ class SpectralVocoder:
         sizes = g.integers(c.mel_bands, c.low_bins, c.low_bins)
         now = g.frames("now", c.mel_bands + 2 * c.low_bins)
         normal, low_cosine, low_sine = g.split("Split", now, sizes, count=3, axis=3)
-        mel = g.add("Exp", g.affine(normal, SPREAD, MEAN))
+        mel = g.add("Exp", g.affine(normal, LOG_MEL_STD, LOG_MEL_MEAN))
         prior = g.linear(mel, np.abs(weights["inverse"]).T)
         prior = g.add("Log", g.add("Max", prior, g.value(1e-5)))
         level, cosine, sine = (g.frames(name, bins) for name in ("level", "cosine", "sine"))
@@ -179,7 +179,7 @@ class SpectralVocoder:
         (B, frames, bins) each, of as many frames as are complete.
         """
         ahead = self.look_ahead
-        normal = np.concatenate([(mel - MEAN) / SPREAD, low], -1, dtype=np.float32)
+        normal = np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
         seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, ahead)
         frames = seen.shape[1] - FRAME_KERNEL + 1
         if frames <= 0:

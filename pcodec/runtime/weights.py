@@ -19,7 +19,7 @@ class Weights:
     """Arrays by name; ``weights / "layer"`` are those of a layer, by their names in it."""
 
     def __init__(self, tensors: dict[str, NDArray[Any]], dtype: Any = np.float32) -> None:
-        """dtype: of the arrays, once they are asked for."""
+        """dtype: of the arrays as they are returned."""
         self._tensors, self._dtype, self._prefix = tensors, dtype, ""
         self._used: set[str] = set()
 
@@ -33,12 +33,12 @@ class Weights:
         self._used.add(name)
         array = self._tensors[name].astype(self._dtype)
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} has numbers that are none")
+            raise ValueError(f"{name} contains NaN or infinity")
         return array
 
     @property
     def unused(self) -> list[str]:
-        """The names of those that nothing has asked for."""
+        """Names of the arrays that nothing has read."""
         return sorted(set(self._tensors) - self._used)
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcodec.dsp import BINS, BINS_AN_OCTAVE, LOW, NOISE_FRAMES
+from pcodec.dsp import NOISE_FRAMES, PITCH_BINS, PITCH_BINS_PER_OCTAVE, PITCH_MIN_HZ
 from pcodec.networks.excitation import Excitation, Pitch
 
 WINDOW = 768
@@ -30,8 +30,8 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     pieces = F.pad(samples, (spare, spare)).unfold(-1, WINDOW, hop)
     pieces = (pieces - pieces.mean(-1, keepdim=True)) * window
     # Lags in half samples.
-    highest = LOW * 2 ** (BINS / BINS_AN_OCTAVE)
-    low, high = int(2 * rate / highest) + 1, int(2 * rate / LOW) - 1
+    highest = PITCH_MIN_HZ * 2 ** (PITCH_BINS / PITCH_BINS_PER_OCTAVE)
+    low, high = int(2 * rate / highest) + 1, int(2 * rate / PITCH_MIN_HZ) - 1
 
     def autocorrelation(x: Tensor) -> Tensor:
         # Twice as fine as the samples: a peak may lie between two of them.
@@ -94,16 +94,16 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
 def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
     """Cross-entropies of voicing and, where voiced, of the pitch's class; errors of its phases."""
     voiced = pitch.voiced.float()
-    octaves = (pitch.frequency / LOW).log2()
-    place = (octaves * BINS_AN_OCTAVE - 0.5).clamp(0, BINS - 1.001)
+    octaves = (pitch.frequency / PITCH_MIN_HZ).log2()
+    place = (octaves * PITCH_BINS_PER_OCTAVE - 0.5).clamp(0, PITCH_BINS - 1.001)
     lower = place.floor().long()
     share = place - lower
-    scores = logits[..., 1 : 1 + BINS].log_softmax(-1)
+    scores = logits[..., 1 : 1 + PITCH_BINS].log_softmax(-1)
     a = scores.gather(-1, lower[..., None]).squeeze(-1)
     b = scores.gather(-1, lower[..., None] + 1).squeeze(-1)
     wrong = -((1 - share) * a + share * b)
     # And, of both phases, one less the cosine of the error.
-    pulses, constant = logits[..., 1 + BINS :].unflatten(-1, (2, 2)).unbind(-2)
+    pulses, constant = logits[..., 1 + PITCH_BINS :].unflatten(-1, (2, 2)).unbind(-2)
     for phasor, angle in ((pulses, pitch.phase), (constant, pitch.constant)):
         direction = F.normalize(phasor, dim=-1, eps=1e-2)
         wrong = wrong + 1 - direction[..., 0] * angle.cos() - direction[..., 1] * angle.sin()

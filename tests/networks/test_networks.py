@@ -3,7 +3,7 @@ import pytest
 import torch
 from conftest import SMALL as CONFIG
 
-from pcodec.dsp import BINS, mel_filters
+from pcodec.dsp import PITCH_BINS, mel_filters
 from pcodec.networks.concealment import Concealment
 from pcodec.networks.decoder import PatchDecoder
 from pcodec.networks.encoder import PatchEncoder
@@ -164,11 +164,13 @@ def test_the_pitch_tracker_finds_pitch_and_pulses_whatever_the_polarity(hz, sign
 
 def test_unvoiced_frames_are_excited_by_noise_and_pulses_stand_where_the_phasors_say():
     excitation = Excitation(CONFIG)
-    logits = torch.zeros(1, 12, 1 + BINS + 4)
+    logits = torch.zeros(1, 12, 1 + PITCH_BINS + 4)
     logits[0, :, 0] = torch.tensor([-1.0] * 4 + [1.0] * 8)
     logits[0, :, 50] = 30.0
     angle = torch.linspace(-3, 3, 12)
-    logits[0, :, 1 + BINS :] = torch.stack([angle.cos(), angle.sin(), angle.cos(), -angle.sin()], 1)
+    logits[0, :, 1 + PITCH_BINS :] = torch.stack(
+        [angle.cos(), angle.sin(), angle.cos(), -angle.sin()], 1
+    )
     track = excitation.pitch(logits)
     assert track.voiced.sum() == 8
     torch.testing.assert_close(track.phase[0], angle)

@@ -54,7 +54,7 @@ def noise(*shape, seed=0):
 
 
 MELS, LOWS = noise(2, 160, 80) - 4, noise(2, 160, 64, seed=1)
-SEEN = np.concatenate([(MELS - dsp.MEAN) / np.float32(dsp.SPREAD), LOWS], -1)
+SEEN = np.concatenate([(MELS - dsp.LOG_MEL_MEAN) / np.float32(dsp.LOG_MEL_STD), LOWS], -1)
 """As vocoders see them."""
 
 
@@ -91,7 +91,7 @@ def test_the_decoder_is_that_in_torch_within_two_percent(trained):
     assert np.array_equal(latents, made.quantizer.lookup(torch.from_numpy(indices)))
     wanted_mel, wanted_low = made.decoder(torch.from_numpy(latents))
     mel, low = decoder(latents, {}, last=True)
-    close(mel - np.float32(dsp.MEAN), wanted_mel - dsp.MEAN, 0.02)
+    close(mel - np.float32(dsp.LOG_MEL_MEAN), wanted_mel - dsp.LOG_MEL_MEAN, 0.02)
     close(low, wanted_low, 0.02)
 
 
@@ -129,7 +129,7 @@ def test_the_spectrum_is_that_in_torch_within_four_percent(trained):
 
 def test_pitch_and_excitation_are_those_in_torch(trained):
     made, _ = trained
-    logits = noise(2, 200, 1 + dsp.BINS + 4)
+    logits = noise(2, 200, 1 + dsp.PITCH_BINS + 4)
     logits[..., 0] = np.repeat(noise(2, 20), 10, 1)  # voiced for a while
     ours, state = Excitation(CONFIG), {}
     pitch = ours.pitch(logits, state)
@@ -271,10 +271,10 @@ def test_exact_products_give_the_same_bits_by_bytes_with_a_sign_and_without():
         g = graph.Graph("product", np.float64)
         x = g.input("x", 1, 1, "N", 64)
         g.output(graph.exact_product(g, x, weight, bias, 2.0, unsigned))
-        results.append(graph.Network(g, ONE)(x=numbers / 256 + graph.MIDDLE)[0])
+        results.append(graph.Network(g, ONE)(x=numbers / 256 + graph.DIGIT_OFFSET)[0])
     assert all(np.array_equal(results[0], result) for result in results)
-    numbers = numbers.clip(-graph.LARGEST, graph.LARGEST)
-    close(results[0], numbers * (2 / graph.LARGEST) @ weight.T + bias, 1e-3)
+    numbers = numbers.clip(-graph.INT16_MAX, graph.INT16_MAX)
+    close(results[0], numbers * (2 / graph.INT16_MAX) @ weight.T + bias, 1e-3)
 
 
 def test_the_largest_bytes_and_weights_do_not_leave_their_sums():
