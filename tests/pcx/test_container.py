@@ -78,11 +78,12 @@ def test_the_header_is_as_the_format_page_says():
     assert int.from_bytes(raw[12:16], "little") == 16000
     assert int.from_bytes(raw[16:20], "little") == 16000
     assert int.from_bytes(raw[20:22], "little") == 128
-    assert int.from_bytes(raw[22:24], "little") == 96
+    assert int.from_bytes(raw[22:24], "little") == 80
     assert list(raw[24:28]) == [1, 4, 4, 10]
     assert int.from_bytes(raw[28:36], "little") == 51200
     assert raw[36:52] == bytes(range(16))
-    assert int.from_bytes(raw[52:54], "little") == 32 and raw[54:56] == bytes(2)
+    assert int.from_bytes(raw[52:54], "little") == 32
+    assert int.from_bytes(raw[54:56], "little") == 4
     assert int.from_bytes(raw[56:60], "little") == 7
     assert int.from_bytes(raw[60:64], "little") == zlib.crc32(raw[:60])
 
@@ -101,7 +102,7 @@ def test_sixty_seconds_take_less_than_7700_bits_a_second():
 
 
 def test_the_papers_own_geometry_can_be_expressed():
-    header = dataclasses.replace(HEADER, mel_bands=80, bits=12)
+    header = dataclasses.replace(HEADER, phase_rows=0, bits=12)
     columns = np.random.default_rng(0).integers(0, 4096, (40, 20), np.uint16)
     parser, pieces = parsed(written(columns, header))
     assert header.bit_rate == 7500
@@ -145,7 +146,7 @@ def with_header(**places):
     [
         (with_header(_8=0x20), VersionError, "version 2.0"),
         (with_header(_9=0x80), VersionError, "reserved"),
-        (with_header(_54=1), VersionError, "reserved"),
+        (with_header(_54=1), FormatError, "geometry"),
         (with_header(_10=10), FormatError, "header of 10 bytes"),
         (with_header(_24=2), FormatError, "geometry"),
         (with_header(_25=0), FormatError, "geometry"),
@@ -202,9 +203,9 @@ def test_many_small_gaps_cannot_ask_for_an_hour_either():
 @pytest.mark.parametrize("kind", [b"A", b"t", b"I", b"q"])
 def test_a_megabyte_of_heads_that_lie_is_read_in_seconds(kind):
     head = block(kind, bytes(7650 if kind == b"A" else 65535), columns=255 * (kind == b"A"))[:14]
-    started = time.perf_counter()
+    started = time.process_time()
     parser, _ = parsed(DATA[:64] + head * (1 << 16))
-    assert parser.damages and time.perf_counter() - started < 20
+    assert parser.damages and time.process_time() - started < 20
 
 
 def test_tags_come_back_and_bad_tags_are_only_noted():

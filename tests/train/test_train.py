@@ -44,7 +44,7 @@ options = {{ {options} }}
     for stage, options in {
         "vqvae": "",
         "adversarial": "adversarial = 0.5",
-        "vocoder": "true_share = 0.5",
+        "vocoder": "free = 0.5",
         "end_to_end": "mel = 2.0, commitment = 1.0, disturbance = 2.0",
         "joint": "mel = 2.0, free = 0.0",
         "refine": "mel = 2.0, adversarial = 1.0, judged = 1",
@@ -125,7 +125,7 @@ def test_an_adversary_may_come_in_when_a_stage_goes_on(folder, pcodec_command):
     (folder / "recipe.toml").write_text(RECIPE)
     for stage in ("vqvae", "vocoder"):
         assert pcodec_command(*arguments, stage, "--steps", 1).returncode == 0
-    own = "true_share = 0.5"
+    own = "free = 0.5"
     (folder / "recipe.toml").write_text(RECIPE.replace(own, f"{own}, adversarial = 0.1"))
     result = pcodec_command(*arguments, "vocoder", "--steps", 2)
     assert result.returncode == 0, result.stderr
@@ -138,7 +138,7 @@ def test_an_adversary_may_come_in_when_a_stage_goes_on(folder, pcodec_command):
         ("[vqvae]", "[vqvea]", "no stage is called vqvea"),
         ("steps = 3", "steps = '3'", "steps = '3'"),
         ("steps = 3", "steps = 3\noptions = { mell = 1.0 }", "no option mell"),
-        ("[codec]", "[codec]\nmel_bands = 72", "18 x 10 bits"),
+        ("[codec]", "[codec]\nmel_bands = 72", "22 x 10 bits"),
         ("[codec]", "[codec]\nhop = 160", "multiple of hop"),
     ],
 )
