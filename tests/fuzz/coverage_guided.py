@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the reader of streams, with Atheris.
 
     pip install atheris
-    python tests/fuzz/fuzz_parser.py NEW_FOLDER tests/fuzz/corpus tests/golden -max_total_time=900
+    python tests/fuzz/coverage_guided.py NEW_FOLDER tests/fuzz/corpus tests/golden -max_total_time=900
 
 What reaches code that nothing reached before is kept in NEW_FOLDER. What breaks a promise of the
 reader is written to a file `crash-...`, and this script given that file repeats it. The suite

@@ -1,4 +1,4 @@
-"""Random damage to a valid stream: ``python tests/fuzz.py [MUTATIONS] [SEED]``.
+"""Random damage to a valid stream: ``python tests/fuzz/random_damage.py [MUTATIONS] [SEED]``.
 
 Flips, cuts, insertions, swaps, repeats and hostile fields. Each damaged stream is refused, or
 its damage is reported, or it gives exactly the original indices: nothing else. It does not
