@@ -77,7 +77,7 @@ def main() -> None:
             path = folder / "in" / f"{k % FOLDERS}" / f"{k}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, np.roll(noise, k), RATE)
-        print("| command | seconds | most memory in the first half, MB | in the second | open files |")
+        print("| command | seconds | memory in the first half, MB | in the second | open files |")
         print("|---|---|---|---|---|")
         for name, command, source, out, code in (
             ("encode", "encode", "in", "coded", 0),

@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of the reader of streams, with Atheris.
 
     pip install atheris
-    python tests/fuzz/coverage_guided.py NEW_FOLDER tests/fuzz/corpus tests/golden -max_total_time=900
+    python tests/fuzz/coverage_guided.py NEW tests/fuzz/corpus tests/golden -max_total_time=900
 
-What reaches code that nothing reached before is kept in NEW_FOLDER. What breaks a promise of the
-reader is written to a file `crash-...`, and this script given that file repeats it. The suite
+What reaches code that nothing reached before is kept in the folder NEW. What breaks a promise of
+the reader is written to a file `crash-...`, and this script given that file repeats it. The suite
 reads the corpus without Atheris.
 """
 
