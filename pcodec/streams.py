@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcodec.audio.pcm import Samples, clean
-from pcodec.pcx.packing import Indices, check_indices, unpack
+from pcodec.pcx.packing import Indices, check_indices, column_bytes, unpack
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.state import Array, State, StateKey
 
@@ -199,13 +199,26 @@ class StreamDecoder(_Stream):
         return StreamDecoder._decode(streams, state, latents, level, last=False)
 
     def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
-        """A packet of packed columns, or None for a lost one that held so many columns.
+        """Decodes a packet of packed columns, or stands in for one that is lost.
 
-        ValueError if the payload is not of whole columns.
+        payload: 1 to ``columns`` whole columns, as `pack` makes them; None for a lost packet,
+        which held ``columns`` of them. columns: the most that a packet holds, as sender and
+        receiver agreed. Returns samples (n,) at the codec's rate, as far as they are known.
+
+        ValueError, and no step, if the payload is empty, larger, or not of whole columns.
+
+            decoder.decode_packet(payload, columns=5)
+            decoder.decode_packet(None, columns=5)
         """
+        columns, config = operator.index(columns), self._codec.config
+        if columns < 1:
+            raise ValueError(f"a packet of {columns} columns: it holds at least 1")
         if payload is None:
             return self.conceal(columns)
-        config = self._codec.config
+        size = column_bytes(config.rows, config.bits)
+        if len(payload) % size or not size <= len(payload) <= columns * size:
+            most = f"1 to {columns} whole columns" if columns > 1 else "1 column"
+            raise ValueError(f"a packet of {len(payload)} bytes: it must be {most} of {size} bytes")
         return self.push(unpack(payload, config.rows, config.bits))
 
     def conceal(self, columns: int, silence: bool = False) -> Samples:

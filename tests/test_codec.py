@@ -290,7 +290,7 @@ def test_packets_are_packed_columns_and_a_lost_one_is_none(codec, tokens):
     payloads = [pack(tokens[i : i + 5], 10) for i in range(0, 60, 5)]
     assert {len(p) for p in payloads} == {150}
     with codec.stream_decoder() as decoder:
-        whole = np.concatenate([decoder.decode_packet(p) for p in payloads])
+        whole = np.concatenate([decoder.decode_packet(p, 5) for p in payloads])
     with codec.stream_decoder() as decoder:
         lossy = np.concatenate(
             [decoder.decode_packet(None if k == 6 else p, 5) for k, p in enumerate(payloads)]

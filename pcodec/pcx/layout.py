@@ -13,6 +13,7 @@ from pcodec.pcx.packing import column_bytes
 
 MAGIC = b"\x89PCX\r\n\x1a\n"
 SYNC = b"\xf5\xb2"
+END_MARK = b"PCXZ"
 UNKNOWN = (1 << 64) - 1
 LENGTH_UNKNOWN = 1
 """Header flag: the length was not known when the header was written."""
@@ -53,7 +54,7 @@ END = c.Struct(
     "samples" / c.Int64ul,
     "indices_crc" / c.Int32ul,
     "index_offset" / c.Int64ul,
-    "mark" / c.Const(b"PCXZ"),
+    "mark" / c.Const(END_MARK),
 )
 HEADER_BYTES, HEAD_BYTES, END_BYTES = (x.sizeof() for x in (HEADER, HEAD, END))
 OVERHEAD = HEAD_BYTES + 4

@@ -13,6 +13,7 @@ from pcodec.pcx.blocks import Damage, Piece
 from pcodec.pcx.layout import (
     END,
     END_BYTES,
+    END_MARK,
     HEAD,
     HEAD_BYTES,
     HEADER_BYTES,
@@ -26,7 +27,9 @@ from pcodec.pcx.layout import (
 from pcodec.pcx.packing import unpack
 
 MAX_NOTES = 10_000
-"""How many damages, or blocks of tags, a reader keeps: an endless bad stream must not fill it."""
+"""How many damages a reader keeps: an endless bad stream must not fill the memory."""
+MAX_TAGS = 1 << 17
+"""Bytes of tags that a reader keeps. Twice a block's: tags may be replaced for ever."""
 
 
 class Parser:
@@ -44,6 +47,7 @@ class Parser:
         """From the start of a stream, or behind its header at the block of a column."""
         self.header = header
         self.tags: dict[str, Any] = {}
+        self._tag_bytes = 0
         self.end: dict[str, int] | None = None
         self.damages: list[Damage] = []
         self.next_column = column
@@ -176,7 +180,7 @@ class Parser:
                 position = self._lost(position, "the last block is cut off")
                 continue
             content = bytes(buffer[position : position + size])
-            mark = head.type != b"Z" or content[-8:-4] == b"PCXZ"
+            mark = head.type != b"Z" or content[-8:-4] == END_MARK
             if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little") or not mark:
                 self._wasted += size
                 position = self._lost(position, "a block's checksum does not match")
@@ -222,11 +226,20 @@ class Parser:
             raise VersionError(f"block type {head.type!r}: a feature unknown here")
 
     def _take_tags(self, payload: bytes) -> None:
+        full = self._tag_bytes > MAX_TAGS
+        self._tag_bytes += len(payload)
+        if self._tag_bytes > MAX_TAGS and not full:
+            # Much of it may have been replaced; counting what is left is slow, so it is rare.
+            kept = len(json.dumps(self.tags))
+            self._tag_bytes = len(payload) + (kept if kept <= MAX_TAGS // 2 else MAX_TAGS)
         try:
-            tags = json.loads(payload) if len(payload) <= MAX_PAYLOAD else None
+            if self._tag_bytes > MAX_TAGS or len(payload) > MAX_PAYLOAD:
+                raise ValueError("too many")
+            tags = json.loads(payload)
+            json.dumps(tags, allow_nan=False)  # which JSON has not, though Python reads it
         except (ValueError, RecursionError):
             tags = None
-        if isinstance(tags, dict) and len(self.tags) < 1000:
+        if isinstance(tags, dict):
             self.tags.update(tags)
         else:
             self._note(0, "unreadable tags")

@@ -10,8 +10,17 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pcodec.pcx.layout import END_BYTES, HEAD, HEAD_BYTES, OVERHEAD, RUN, SYNC, Header
-from pcodec.pcx.parser import Parser
+from pcodec.pcx.layout import (
+    END,
+    END_BYTES,
+    END_MARK,
+    HEAD,
+    HEAD_BYTES,
+    OVERHEAD,
+    RUN,
+    SYNC,
+    Header,
+)
 
 MAX_INDEX = 1 << 22
 """Bytes of a frame index that a reader takes: ten years of equal blocks are one run of 17."""
@@ -43,20 +52,19 @@ def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[in
     size = stream.seek(0, io.SEEK_END)
     tail = max(0, size - END_BYTES - OVERHEAD)
     stream.seek(tail)
-    parser = Parser(header)
-    parser.feed(stream.read())
-    if parser.end is None or not tail - MAX_INDEX <= parser.end["index_offset"] < tail:
+    payload = _payload(stream, b"Z")
+    if payload is None or len(payload) != END_BYTES or payload[-4:] != END_MARK:
         return
-    stream.seek(parser.end["index_offset"])
+    index_offset = END.parse(payload).index_offset
+    if not tail - MAX_INDEX <= index_offset < tail:
+        return
+    stream.seek(index_offset)
     runs = b""
     while stream.tell() < tail:
-        raw = stream.read(HEAD_BYTES)
-        if raw[:3] != SYNC + b"I" or len(raw) < HEAD_BYTES:
+        payload = _payload(stream, b"I")
+        if payload is None:
             return
-        content = raw + stream.read(HEAD.parse(raw).length + 4)
-        if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
-            return
-        runs += content[HEAD_BYTES:-4]
+        runs += payload
     if len(runs) % RUN.itemsize:
         return
     for run in np.frombuffer(runs, RUN)[::-1].tolist():
@@ -65,3 +73,14 @@ def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[in
             k = min((column - first) // max(1, columns), blocks - 1)
             yield offset + k * (OVERHEAD + columns * header.column_bytes), first + k * columns
             return
+
+
+def _payload(stream: BinaryIO, kind: bytes) -> bytes | None:
+    """The payload of the whole block of a kind that a stream stands at, if there is one."""
+    raw = stream.read(HEAD_BYTES)
+    if raw[:4] != SYNC + kind + b"\0" or len(raw) < HEAD_BYTES:
+        return None
+    content = raw + stream.read(HEAD.parse(raw).length + 4)
+    if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
+        return None
+    return content[HEAD_BYTES:-4]
