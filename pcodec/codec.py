@@ -108,7 +108,7 @@ class Codec:
 
         AudioError if it, or its rate in Hz, cannot be coded.
         """
-        frames, _ = clean(wav)
+        frames = clean(wav)
         rate = checked_rate(rate)
         with self.stream_encoder() as encoder:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
