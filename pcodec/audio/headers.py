@@ -23,7 +23,7 @@ _NO_TAIL = (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"rif
 """Chunks that hold samples, or begin another file: after the samples they are none of this one."""
 _AIFF_ENCODINGS = {
     **dict.fromkeys((b"NONE", b"twos", b"in24", b"in32"), ">i"),
-    **dict.fromkeys((b"sowt", b"42ni", b"23ni"), "<i"),
+    **dict.fromkeys((b"sowt", b"42ni", b"42n1", b"23ni"), "<i"),
     **dict.fromkeys((b"fl32", b"FL32"), ">f4"),
     **dict.fromkeys((b"fl64", b"FL64"), ">f8"),
     **dict.fromkeys((b"ulaw", b"ULAW"), "ulaw"),
@@ -102,6 +102,8 @@ class Header(NamedTuple):
     def excess(self, source: Source) -> int:
         """Reads on after the samples; returns the bytes that belong to no chunk."""
         count, size = source.skip(self.unstated), self.size + self.unstated
+        if self.chunks is not None and count < self.chunks.pad:
+            count = 0  # padding that the chunk counts
         if self.chunks is None:
             return source.skip()
         source.skip(self.chunks.padding(source, 0, size))
@@ -204,7 +206,8 @@ def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
         offset += (gap := int.from_bytes(source.peek(4, offset - 8), "big"))
         known, size = known and size > gap, max(0, size - gap)
         stated = (frames or 0) * shape.frame
-        if _is_known(frames or 0) and _is_known(stated, 64 if stated >> 32 else 32):
+        packed = shape.encoding is None
+        if not packed and _is_known(frames or 0) and _is_known(stated, 64 if stated >> 32 else 32):
             if not known or (stated - size) % (1 << 32) == 0:
                 known, size = True, stated
             elif stated < size:

@@ -64,6 +64,13 @@ def to_integers(x: NDArray[np.floating[Any]], bits: int) -> NDArray[np.int32]:
     return np.clip(y, -full, full - 1).astype(np.int32)
 
 
+def to_bytes(x: Samples, encoding: str) -> bytes:
+    """Samples (n,) with full scale at 1 -> bytes of integers or floats; clipped."""
+    if encoding[1] == "i":
+        return to_integers(x, 8 * bytes_of(encoding)).astype(encoding).tobytes()
+    return np.clip(x, -1.0, 1.0).astype(encoding).tobytes()
+
+
 @functools.cache
 def _law_table(encoding: str) -> Samples:
     """What each byte means."""
