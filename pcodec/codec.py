@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pcodec.audio.pcm import Samples, clean
 from pcodec.audio.resample import Resampler
-from pcodec.cores import cores
+from pcodec.cores import cores, threads_for
 from pcodec.errors import AudioError, PcodecError
 from pcodec.models import Model
 from pcodec.pcx.layout import MAX_RATE
@@ -65,7 +65,7 @@ class Codec:
         threads: that a network computes with; None for one a core, up to `MOST_THREADS`.
         """
         self.model, self.config, self.vocoder = model, model.config, vocoder
-        self.processor = Processor.of(threads or min(MOST_THREADS, cores()), device)
+        self.processor = Processor.of(threads_for(threads or min(MOST_THREADS, cores())), device)
         self._loading = threading.Lock()
 
     @property

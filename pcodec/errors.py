@@ -29,6 +29,15 @@ class PcodecError(Exception):
         return error
 
 
+def needs_extra(what: str, extra: str, error: ImportError) -> PcodecError:
+    """What to say where a package is missing that not everybody needs."""
+    constraints = "-c constraints.txt " if extra == "train" else ""
+    return PcodecError(
+        f"{what} needs more packages ({error}): in a clone of pcodec,"
+        f" pip install {constraints}'.[{extra}]'"
+    )
+
+
 class AudioError(PcodecError):
     """Audio that cannot be read or written."""
 

@@ -160,11 +160,8 @@ def decode(
                         position += len(block)
                         bar.update(len(block) / decoding.rate)
         if writer.rate != decoding.rate and not quiet:
-            click.echo(
-                f"pcodec: {common.name_of(target)}: at {writer.rate} Hz, since {kind} has no"
-                f" {decoding.rate} Hz",
-                err=True,
-            )
+            text = f"at {writer.rate} Hz, since it cannot have {decoding.rate} Hz"
+            click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
         if verbose:
             summary(target, position / decoding.rate, started)
         seconds = header.column_samples / header.sample_rate
