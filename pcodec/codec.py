@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -53,6 +55,8 @@ class Codec:
     Safe to use from many threads; a stream object belongs to one thread at a time.
     """
 
+    _all: ClassVar[weakref.WeakSet[Codec]] = weakref.WeakSet()
+
     def __init__(
         self,
         model: Model,
@@ -66,7 +70,19 @@ class Codec:
         """
         self.model, self.config, self.vocoder = model, model.config, vocoder
         self.processor = Processor.of(threads_for(threads or min(MOST_THREADS, cores())), device)
+        self._arguments = model, vocoder, device, threads
         self._loading = threading.Lock()
+        self._all.add(self)
+
+    def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
+        """A copy, or the same in another process, loads the model anew."""
+        return type(self), self._arguments
+
+    def _forget(self) -> None:
+        """Loads the networks anew when they are used next."""
+        self._loading = threading.Lock()
+        self.__dict__.pop("_encoder", None)
+        self.__dict__.pop("_decoder", None)
 
     @property
     def encoder(self) -> Encoder:
@@ -133,6 +149,16 @@ class Codec:
         window_overhang = (c.window - c.hop) // 2
         synthesis_overhang = (c.vocoder_n_fft - c.hop) // 2
         return c.column_samples + window_overhang + ahead * c.hop + synthesis_overhang
+
+
+def _forget_networks() -> None:
+    for codec in list(Codec._all):
+        codec._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads that networks compute with are not there in the child of a fork.
+    os.register_at_fork(after_in_child=_forget_networks)
 
 
 def checked_rate(rate: float) -> int:

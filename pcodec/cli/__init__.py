@@ -55,8 +55,7 @@ def main() -> None:
             sys.stdout.flush()
         code = result if isinstance(result, int) else 0
     except click.UsageError as error:
-        error.message = shown(error.message)
-        error.show()
+        click.UsageError(shown(error.format_message()), error.ctx).show()
         code = EXIT_USAGE
     except click.ClickException as error:
         error.show()
