@@ -106,7 +106,9 @@ class Header(NamedTuple):
             count = 0  # padding that the chunk counts
         if self.chunks is None:
             return source.skip()
-        source.skip(self.chunks.padding(source, 0, size))
+        padding = source.read(self.chunks.padding(source, 0, size))
+        if any(padding) and len(padding) > 1:
+            count += len(padding)
         while head := source.peek(self.chunks.head):
             if not self.chunks.can_follow(head):
                 rest = source.skip()
@@ -154,12 +156,12 @@ def with_size(head: bytes, size: int) -> bytes:
 def _is_known(size: int, bits: int = 32) -> bool:
     """Whether a size is none of those that are written when the length is unknown.
 
-    Those are 0, the largest numbers with and without a sign, and what is a little less; sox
-    writes 7f000000 into AIFF.
+    Those are 0, the largest numbers with and without a sign, and what is a little less or more;
+    sox writes 7f000000 into AIFF.
     """
     if bits == 64:
         return 0 < size < 1 << 62
-    return 0 < size < 0x7EFF0000 or 0x80000000 < size < 0xFFFF0000
+    return 0 < size < 0x7EFF0000 or 0x80010000 < size < 0xFFFF0000
 
 
 def _read_au(head: bytes) -> Header | None:

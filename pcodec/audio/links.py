@@ -192,6 +192,7 @@ def _info_frame(head: bytes, count: int) -> bytes:
 # Ogg ----------------------------------------------------------------------------------------------
 
 _PAGE_HEAD = 27
+_OGG_FLAC = b"\x7fFLAC"
 _BEGINS = 2
 """The flag of a page that is the first one of a logical stream."""
 
@@ -204,6 +205,14 @@ class Page(NamedTuple):
     """Where in the source it starts."""
     begins: bool
     """Whether a new stream begins with it: the first of those that run side by side."""
+
+    @property
+    def serial(self) -> bytes:
+        return self.data[14:18]
+
+    @property
+    def payload(self) -> bytes:
+        return self.data[_PAGE_HEAD + self.data[26] :]
 
 
 def ogg_pages(source: Source) -> Iterator[Page]:
@@ -221,6 +230,22 @@ def ogg_pages(source: Source) -> Iterator[Page]:
         yield Page(data, offset, is_head and not heads)
         heads = is_head
         offset += len(data)
+
+
+def is_ogg_flac(source: Source) -> bool:
+    """Whether an Ogg stream holds FLAC, which libsndfile cannot read in it."""
+    return source.peek(4) == b"OggS" and _OGG_FLAC in source.peek(64)
+
+
+def flac_of_ogg(source: Source) -> Iterator[bytes]:
+    """The FLAC streams in an Ogg stream, without the pages, as they would be in a file."""
+    serial = b""
+    for page in ogg_pages(source):
+        if page.payload.startswith(_OGG_FLAC):
+            serial = page.serial
+            yield page.payload[9:]  # after versions and a number of packets
+        elif page.serial == serial:
+            yield page.payload
 
 
 def _ogg_links(file: BinaryIO, start: int, end: int) -> list[Link]:

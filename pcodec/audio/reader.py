@@ -18,7 +18,7 @@ import soundfile
 
 from pcodec.audio.formats import RAW_FORMATS
 from pcodec.audio.headers import Header, read_header, with_size
-from pcodec.audio.links import Link, find_links, ogg_pages
+from pcodec.audio.links import Link, find_links, flac_of_ogg, is_ogg_flac, ogg_pages
 from pcodec.audio.pcm import Downmix, Samples, bytes_of, from_bytes
 from pcodec.audio.resample import Resampler
 from pcodec.audio.source import Source, Window, tag_before
@@ -73,15 +73,19 @@ class Reader:
         self._resources: list[Any] = []
         self._path = source if isinstance(source, Path) else None
         self._ignore_length = ignore_length
-        with self._errors():
-            stream = source.open("rb", buffering=0) if isinstance(source, Path) else source
-            self._resources.append(stream)
-            self._parts = iter(self._begin(stream, raw))
-            self._first = next(self._parts)
-        self.rate, self.channels = self._first.rate, self._first.channels
-        if channel is not None and not 0 <= channel < self.channels:
-            many = f"{self.channels} channels" if self.channels > 1 else "one channel"
-            raise AudioError(f"{self.name}: has {many}, so there is no channel {channel + 1}")
+        try:
+            with self._errors():
+                stream = source.open("rb", buffering=0) if isinstance(source, Path) else source
+                self._resources.append(stream)
+                self._parts = iter(self._begin(stream, raw))
+                self._first = next(self._parts)
+                self.rate, self.channels = self._first.rate, self._first.channels
+                if channel is not None and not 0 <= channel < self.channels:
+                    many = f"{self.channels} channels" if self.channels > 1 else "one channel"
+                    raise AudioError(f"has {many}, so there is no channel {channel + 1}")
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def remarks(self) -> list[str]:
@@ -138,18 +142,20 @@ class Reader:
         header = read_header(source)
         if header is not None and header.encoding is not None:
             return [self._pcm(source, header, None if size is None else size - begin)]
-        if size is None and _is_live_ogg(source):
+        in_ogg = is_ogg_flac(source)
+        if source.peek(4) == b"OggS" and size is None and not in_ogg:
             return _ogg_parts(source)
         # libsndfile goes back and forth.
         file: BinaryIO
-        if size is not None and self._path is not None:
+        if size is not None and self._path is not None and not in_ogg:
             file = self._path.open("rb")
-        else:
-            file, begin = tempfile.TemporaryFile(), 0  # noqa: SIM115 (closed with this object)
-            while data := source.read_some(1 << 20):
-                file.write(data)
+            self._resources.append(file)
+            return self._library(file, begin, header)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         self._resources.append(file)
-        return self._library(file, begin, header)
+        portions = iter(lambda: source.read_some(1 << 20), b"")
+        file.writelines(flac_of_ogg(source) if in_ogg else portions)
+        return self._library(file, 0, header)
 
     def _pcm(self, source: Source, header: Header, size: int | None) -> _Pcm:
         """Samples that need no library, in a file of so many bytes, or a stream."""
@@ -166,7 +172,8 @@ class Reader:
         part = _Pcm(source, header, endless)
         if size is not None:
             here = size - header.offset
-            self.frames = (here if endless else min(here, header.size)) // part.frame
+            bounded = header.known and not endless
+            self.frames = (min(here, header.size) if bounded else here) // part.frame
         elif header.known and not endless:
             self.frames = header.size // part.frame
         return part
@@ -350,11 +357,6 @@ class _Library:
             self.damages.append(f"its header states {more} frames fewer than there are")
         if self.missing:
             self.damages.append(f"cut off: {self.missing} frames are missing")
-
-
-def _is_live_ogg(source: Source) -> bool:
-    """Whether a stream is Ogg whose pages libsndfile can decode as they come."""
-    return source.peek(4) == b"OggS" and b"\x7fFLAC" not in source.peek(64)
 
 
 def _ogg_parts(source: Source) -> Iterator[_Part]:
