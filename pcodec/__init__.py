@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcodec.errors import (
     AudioError,
+    AudioWarning,
     ChecksumError,
     FormatError,
     ModelMismatchError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AudioError",
+    "AudioWarning",
     "ChecksumError",
     "Codec",
     "FormatError",

@@ -30,7 +30,7 @@ def load(
 
 def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream."""
-    mono, _ = clean(wav)
+    mono = clean(wav)
     out = io.BytesIO()
     encode_stream(load(model), [mono], rate, out)
     return out.getvalue()

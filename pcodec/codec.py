@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
+import weakref
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from pcodec.audio.pcm import Samples, clean
 from pcodec.audio.resample import Resampler
-from pcodec.cores import cores
+from pcodec.cores import cores, threads_for
 from pcodec.errors import AudioError, PcodecError
 from pcodec.models import Model
 from pcodec.pcx.layout import MAX_RATE
@@ -55,6 +57,8 @@ class Codec:
     Safe to use from many threads; a stream object belongs to one thread at a time.
     """
 
+    _all: ClassVar[weakref.WeakSet[Codec]] = weakref.WeakSet()
+
     def __init__(
         self,
         model: Model,
@@ -69,8 +73,20 @@ class Codec:
         if vocoder not in VOCODERS:
             raise PcodecError(f"no vocoder is called {vocoder!r}: {', '.join(VOCODERS)}")
         self.model, self.config, self.vocoder = model, model.config, vocoder
-        self.processor = Processor.of(threads or min(MAX_THREADS, cores()), device)
+        self.processor = Processor.of(threads_for(threads or min(MAX_THREADS, cores())), device)
+        self._arguments = model, vocoder, device, threads
         self._loading = threading.Lock()
+        self._all.add(self)
+
+    def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
+        """A copy, or the same in another process, loads the model anew."""
+        return type(self), self._arguments
+
+    def _forget(self) -> None:
+        """Loads the networks anew when they are used next."""
+        self._loading = threading.Lock()
+        self.__dict__.pop("_encoder", None)
+        self.__dict__.pop("_decoder", None)
 
     @property
     def encoder(self) -> Encoder:
@@ -112,7 +128,7 @@ class Codec:
 
         AudioError if it, or its rate in Hz, cannot be coded.
         """
-        frames, _ = clean(wav)
+        frames = clean(wav)
         rate = checked_rate(rate)
         with self.stream_encoder() as encoder:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
@@ -141,6 +157,16 @@ class Codec:
         c = self.config
         frames = VOCODERS[self.vocoder].history(c)
         return c.decoder_history + math.ceil(frames / c.patch_frames)
+
+
+def _forget_networks() -> None:
+    for codec in list(Codec._all):
+        codec._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads that networks compute with are not there in the child of a fork.
+    os.register_at_fork(after_in_child=_forget_networks)
 
 
 def checked_rate(rate: float) -> int:

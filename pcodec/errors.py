@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def shown(name: object) -> str:
+    """A name, such as a file's, in one line: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
 class PcodecError(Exception):
     """Any error that pcodec raises on purpose; its text is one line for a person."""
 
@@ -19,13 +24,26 @@ class PcodecError(Exception):
     @classmethod
     def of_file(cls, name: Path | str, text: str) -> Self:
         """An error that names its file, and is given no other name."""
-        error = cls(f"{name}: {text}")
+        error = cls(f"{shown(name)}: {text}")
         error.names_file = True
         return error
 
 
+def needs_extra(what: str, extra: str, error: ImportError) -> PcodecError:
+    """What to say where a package is missing that not everybody needs."""
+    constraints = "-c constraints.txt " if extra == "train" else ""
+    return PcodecError(
+        f"{what} needs more packages ({error}): in a clone of pcodec,"
+        f" pip install {constraints}'.[{extra}]'"
+    )
+
+
 class AudioError(PcodecError):
     """Audio that cannot be read or written."""
+
+
+class AudioWarning(UserWarning):
+    """Samples are lost: clipped, not finite, or in channels that cancel out."""
 
 
 class FormatError(PcodecError):

@@ -98,7 +98,7 @@ class StreamEncoder(_Stream):
 
     def push(self, samples: Samples) -> Indices:
         """The next samples (n,), any n; `clean` makes of them what can be coded."""
-        return self._push(clean(samples)[0], last=False)
+        return self._push(clean(samples), last=False)
 
     def finish(self) -> Indices:
         """Ends the stream; the last column is filled with silence."""
@@ -295,7 +295,7 @@ def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> lis
     step, if one of them has ended.
     """
     _check_all(streams, StreamEncoder)
-    return _together(streams, [clean(x)[0] for x in samples])
+    return _together(streams, [clean(x) for x in samples])
 
 
 def decode_together(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:

@@ -18,4 +18,13 @@ AUDIO_SUFFIXES = {
 }
 SUBTYPES = {".opus": "OPUS"}
 """Where a suffix says more than the format."""
+RATES = {
+    "FLAC": range(1, 655351),
+    "MP3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    "OPUS": (8000, 12000, 16000, 24000, 48000),
+    "VORBIS": range(1, 200001),
+}
+"""Sample rates in Hz of formats and sample formats that do not take all."""
+MAX_BYTES = dict.fromkeys(("WAV", "AIFF", "AU"), (1 << 32) - (1 << 16))
+"""Bytes of samples that a file can hold whose sizes are numbers of 32 bits."""
 RAW_FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}

@@ -1,67 +1,282 @@
-"""What the headers of audio files state of their length."""
+"""What the header of an audio file says of its samples, and what may follow them.
+
+libsndfile stops where a header says so, and many programs write one before they know the
+length: 0, ffffffff, 7ffff000, ... Here a size that is known is told from one that is not.
+"""
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-_MOST_BEFORE_DATA = 1 << 24
-"""bytes of a chunk before the samples, such as a picture; more is no sane file"""
-_UNKNOWN = (0x7FFFF000, 0x7FFFFFFF, 0x80000000)
-"""Sizes that programs write into the header of a WAV stream whose end they do not know."""
-_CHUNKED: dict[bytes, tuple[int, int, int, Literal["little", "big"], int]] = {
-    b"RIFF": (12, 4, 4, "little", 2),
-    b"RF64": (12, 4, 4, "little", 2),
-    b"FORM": (12, 4, 4, "big", 2),
-    b"riff": (40, 16, 8, "little", 8),
+from pcodec.audio.pcm import bytes_of
+from pcodec.audio.source import Source
+
+_MAX_CHUNK = 1 << 24
+"""Bytes of a chunk before the samples, such as a picture; no sane file has more."""
+_MAX_AFTER = 1 << 16
+"""Bytes after samples of doubtful size that are looked at, to tell chunks from samples."""
+_GUID_ENDS = (b"\x00\xc0\x4f\x8e\xdb\x8a", b"\x28\xdb\x04\xc1\x00\x00")
+"""The last six bytes of the names of W64's chunks."""
+_NO_TAIL = (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff", b"caff")
+"""Chunks that hold samples, or begin another file: after the samples they are none of this one."""
+_AIFF_ENCODINGS = {
+    **dict.fromkeys((b"NONE", b"twos", b"in24", b"in32"), ">i"),
+    **dict.fromkeys((b"sowt", b"42ni", b"42n1", b"23ni"), "<i"),
+    **dict.fromkeys((b"fl32", b"FL32"), ">f4"),
+    **dict.fromkeys((b"fl64", b"FL64"), ">f8"),
+    **dict.fromkeys((b"ulaw", b"ULAW"), "ulaw"),
+    **dict.fromkeys((b"alaw", b"ALAW"), "alaw"),
+    b"raw ": "|u1",
 }
-"""Files of chunks (WAV, RF64, AIFF, W64) by their start: bytes before the first chunk, of
-a chunk's name and of its size, the order of those, and what chunks are padded to."""
-_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
-"""bytes a sample, by AU's encodings"""
-_WAV_TAGS = (1, 3, 6, 7, 0xFFFE)
-"""of WAV's encodings, those whose samples have a size each: PCM, floats, A-law, mu-law"""
+_AU_ENCODINGS = {1: "ulaw", 2: "|i1", 3: "i2", 4: "i3", 5: "i4", 6: "f4", 7: "f8", 27: "alaw"}
 
 
-def stated_frames(file: Any) -> tuple[int | None, bool]:
-    """The frames that a file's header states, and whether its samples are packed.
+class Chunks(NamedTuple):
+    """How the chunks of a container are laid out, in bytes."""
 
-    None if its type has none, or it does not know. file: anything with ``read``, at its start.
-    Of packed samples, for which libsndfile goes back, it may be fewer than there are.
+    order: Literal["little", "big"]
+    name: int = 4
+    size: int = 4
+    pad: int = 2
+    counts_head: bool = False
+    """Whether the size of a chunk counts its name and size too."""
+
+    @property
+    def head(self) -> int:
+        return self.name + self.size
+
+    def read(self, head: bytes) -> tuple[bytes, int]:
+        """The first four bytes of a chunk's name, and the size of what it holds."""
+        size = int.from_bytes(head[self.name : self.head], self.order)
+        return head[:4], size - self.head if self.counts_head else size
+
+    def can_follow(self, head: bytes) -> bool:
+        """Whether this is the head of a chunk such as those that come after samples."""
+        name, size = self.read(head)
+        if len(head) < self.head or size < 0 or name in _NO_TAIL:
+            return False
+        if self.name == 16:
+            return head[10:16] in _GUID_ENDS
+        return all(0x20 <= byte < 0x7F for byte in name)
+
+    def padding(self, source: Source, offset: int, size: int) -> int:
+        """Bytes that fill up a chunk that ends ``offset`` ahead; some programs forget them."""
+        padding = -size % self.pad
+        if any(source.peek(padding, offset)):
+            head = source.peek(self.head, offset)
+            known = head[:4] in (b"data", b"SSND", b"fmt ", b"COMM")
+            return 0 if known or self.can_follow(head) else padding
+        return padding
+
+
+class Header(NamedTuple):
+    """What a header says of the samples, which start ``offset`` bytes after its start."""
+
+    rate: int
+    channels: int
+    encoding: str | None
+    """As in `pcodec.audio.pcm`; None of samples that a library must decode."""
+    offset: int
+    size: int
+    """Bytes of samples, as stated."""
+    known: bool
+    """Whether it is not one of the sizes that are written when the length is unknown."""
+    chunks: Chunks | None = None
+    """How chunks may follow; None if none can."""
+    unstated: int = 0
+    """Bytes in the samples' chunk beyond those that are stated."""
+
+    def is_end(self, source: Source) -> bool:
+        """Whether samples of unknown size end here all the same: there is no more, or chunks."""
+        if not source.peek(1):
+            return True
+        if self.chunks is None or not self.chunks.can_follow(
+            source.peek(self.chunks.head, self.chunks.padding(source, 0, self.size))
+        ):
+            return False
+        rest = source.peek(_MAX_AFTER + 1)
+        return len(rest) <= _MAX_AFTER and not self.excess(Source(io.BytesIO(rest)))
+
+    def excess(self, source: Source) -> int:
+        """Reads on after the samples; returns the bytes that belong to no chunk."""
+        count, size = source.skip(self.unstated), self.size + self.unstated
+        if self.chunks is not None and count < self.chunks.pad:
+            count = 0  # padding that the chunk counts
+        if self.chunks is None:
+            return source.skip()
+        padding = source.read(self.chunks.padding(source, 0, size))
+        if any(padding) and len(padding) > 1:
+            count += len(padding)
+        while head := source.peek(self.chunks.head):
+            if not self.chunks.can_follow(head):
+                rest = source.skip()
+                return count + (rest if any(head) or rest > self.chunks.pad else 0)
+            size = self.chunks.read(head)[1]
+            skipped = source.skip(self.chunks.head + size)
+            if skipped < self.chunks.head + size:
+                return count + skipped
+            source.skip(self.chunks.padding(source, 0, size))
+        return count
+
+
+def read_header(source: Source) -> Header | None:
+    """The header of a WAV, RF64, BW64, W64, AIFF, AU or CAF file; the source stays before it.
+
+    None if it is of another type, has no samples, or has them before what tells of them.
     """
-    start = file.read(4)
-    if start == b".snd":
-        _, size, encoding, _, channels = struct.unpack(">5I", file.read(20).ljust(20, b"\0"))
-        frame = _AU_BYTES.get(encoding, 0) * channels
-        known = frame and size != 0xFFFFFFFF
-        return size // frame if known else None, encoding not in _AU_BYTES
-    if start not in _CHUNKED:
-        return None, False
-    before, name_bytes, size_bytes, order, pad = _CHUNKED[start]
-    kind = file.read(before - 4)
-    if start in (b"RIFF", b"RF64") and kind[4:] != b"WAVE":
-        return None, False
-    frame, long_size, packed = 0, None, False
-    while len(head := file.read(name_bytes + size_bytes)) == name_bytes + size_bytes:
-        name, size = head[:4], int.from_bytes(head[name_bytes:], order)
-        if start == b"riff":  # which counts the head too
-            size -= len(head)
-        if name == b"data":
-            if long_size is not None:
-                size = long_size
-            elif size in _UNKNOWN or size >= (1 << 8 * size_bytes) - 256:
-                return None, packed
-            return size // frame if frame else None, packed
-        if not 0 <= size <= _MOST_BEFORE_DATA:
+    start = source.peek(40)
+    if start[:4] in (b".snd", b"dns."):
+        return _read_au(source.peek(24))
+    if start[:4] == b"riff" and start[10:16] in _GUID_ENDS:
+        return _read_chunks(source, 40, Chunks("little", 16, 8, 8, True))
+    if start[:4] in (b"RIFF", b"RF64", b"BW64") and start[8:12] == b"WAVE":
+        return _read_chunks(source, 12, Chunks("little"))
+    if start[:4] == b"RIFX" and start[8:12] == b"WAVE":
+        return _read_chunks(source, 12, Chunks("big"))
+    if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
+        return _read_chunks(source, 12, Chunks("big"))
+    if start[:4] == b"caff":
+        return _read_chunks(source, 8, Chunks("big", 4, 8, 1))
+    return None
+
+
+def with_size(head: bytes, size: int) -> bytes:
+    """The bytes before the samples of a WAV, W64 or AU file, with the size of those put in."""
+    if head[:4] == b"RIFF":
+        return head[:-4] + min(size, 0xFFFFFFFF).to_bytes(4, "little")
+    if head[:4] == b"riff":
+        return head[:-8] + (size + 24).to_bytes(8, "little")
+    if head[:4] == b".snd":
+        return head[:8] + min(size, 0xFFFFFFFF).to_bytes(4, "big") + head[12:]
+    return head
+
+
+def _is_known(size: int, bits: int = 32) -> bool:
+    """Whether a size is none of those that are written when the length is unknown.
+
+    Those are 0, the largest numbers with and without a sign, and what is a little less or more;
+    sox writes 7f000000 into AIFF.
+    """
+    if bits == 64:
+        return 0 < size < 1 << 62
+    return 0 < size < 0x7EFF0000 or 0x80010000 < size < 0xFFFF0000
+
+
+def _read_au(head: bytes) -> Header | None:
+    if len(head) < 24:
+        return None
+    order: Literal["<", ">"] = ">" if head[0] == ord(".") else "<"
+    offset, size, number, rate, channels = struct.unpack(f"{order}5I", head[4:])
+    encoding = _AU_ENCODINGS.get(number)
+    if encoding and encoding[0] in "if":
+        encoding = order + encoding
+    return Header(rate, channels, encoding, max(24, offset), size, _is_known(size))
+
+
+def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
+    """The header of a container whose first chunk starts at an offset."""
+    start = source.peek(4)
+    shape: _Shape | None = None
+    frames = long_size = None
+    while len(head := source.peek(chunks.head, offset)) == chunks.head:
+        name, size = chunks.read(head)
+        offset += chunks.head
+        if name in (b"data", b"SSND"):
             break
-        chunk = file.read(-(-size // pad) * pad)
-        if name == b"fmt ":
-            frame = int.from_bytes(chunk[12:14], order)
-            packed = int.from_bytes(chunk[:2], order) not in _WAV_TAGS
-        elif name == b"ds64":
-            long_size = int.from_bytes(chunk[8:16], order)
-        elif name == b"COMM":
-            channels, frames, bits = struct.unpack(">HIH", chunk[:8].ljust(8, b"\0"))
-            known = frames * channels * bits // 8 < 0x7EFF0000  # sox into a pipe says 0x7F000000
-            return frames if known else None, False
-    return None, packed
+        if not 0 <= size <= _MAX_CHUNK:
+            return None
+        body = source.peek(size, offset)
+        if name == b"fmt " and len(body) >= 16:
+            shape = _wav_shape(body, chunks.order)
+        elif name == b"desc" and len(body) >= 32:
+            shape = _caf_shape(body)
+        elif name == b"COMM" and len(body) >= 18:
+            shape, frames = _aiff_shape(body), int.from_bytes(body[2:6], "big")
+        elif name == b"ds64" and len(body) >= 16:
+            long_size = int.from_bytes(body[8:16], "little")
+        offset += size + chunks.padding(source, offset + size, size)
+    else:
+        return None
+    if shape is None:
+        return None
+    known = _is_known(size, 8 * chunks.size)
+    unstated = 0
+    if name == b"SSND":
+        offset, size = offset + 8, size - 8
+        offset += (gap := int.from_bytes(source.peek(4, offset - 8), "big"))
+        known, size = known and size > gap, max(0, size - gap)
+        stated = (frames or 0) * shape.frame
+        packed = shape.encoding is None
+        if not packed and _is_known(frames or 0) and _is_known(stated, 64 if stated >> 32 else 32):
+            if not known or (stated - size) % (1 << 32) == 0:
+                known, size = True, stated
+            elif stated < size:
+                size, unstated = stated, size - stated
+    elif start == b"caff":  # the samples come after a number of edits
+        offset, size = offset + 4, size - 4
+        known = known and size > 0
+    elif not known and long_size is not None:
+        known, size = _is_known(long_size, 64), long_size
+    return Header(
+        shape.rate, shape.channels, shape.encoding, offset, max(0, size), known, chunks, unstated
+    )
+
+
+class _Shape(NamedTuple):
+    """What the samples of a container are."""
+
+    rate: int
+    channels: int
+    encoding: str | None
+    frame: int
+    """Bytes of a frame; of samples that are packed, of a block."""
+
+
+def _wav_shape(chunk: bytes, order: Literal["little", "big"]) -> _Shape:
+    """Of a chunk "fmt ", as in WAV and W64."""
+    mark = "<" if order == "little" else ">"
+    tag, channels, rate, _, frame, bits = struct.unpack(f"{mark}HHIIHH", chunk[:16])
+    if tag == 0xFFFE and len(chunk) >= 26:  # the real one starts a GUID
+        tag = int.from_bytes(chunk[24:26], order)
+    # Samples of 20 bits may fill 24 or 32; they are always the high ones.
+    width = frame // channels if channels and frame % channels == 0 else 0
+    width = max(width, -(-bits // 8))
+    encoding = None
+    if tag == 1 and 1 <= width <= 4:
+        encoding = "|u1" if width == 1 else f"{mark}i{width}"
+    elif tag == 3 and width in (4, 8):
+        encoding = f"{mark}f{width}"
+    elif tag in (6, 7) and width == 1:
+        encoding = "alaw" if tag == 6 else "ulaw"
+    return _Shape(rate, channels, encoding, frame)
+
+
+def _aiff_shape(chunk: bytes) -> _Shape:
+    """Of a chunk "COMM"."""
+    channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", chunk[:18])
+    # An extended float of 80 bits.
+    rate = round(mantissa * 2.0 ** (exponent - 16383 - 63)) if exponent < 16500 else 0
+    encoding = _AIFF_ENCODINGS.get(chunk[18:22] or b"NONE")
+    width = max(1, -(-bits // 8))
+    if encoding is not None and encoding[1:] == "i":
+        encoding = (f"{encoding}{width}" if width > 1 else "|i1") if width <= 4 else None
+    elif encoding is not None:
+        width = bytes_of(encoding)
+    return _Shape(rate, channels, encoding, channels * width)
+
+
+def _caf_shape(chunk: bytes) -> _Shape:
+    """Of a chunk "desc"."""
+    rate, kind, flags, frame, _, channels, bits = struct.unpack(">d4sIIIII", chunk[:32])
+    mark = "<" if flags & 2 else ">"
+    width = frame // channels if channels else 0
+    encoding = None
+    if kind == b"lpcm" and flags & 1 and width in (4, 8):
+        encoding = f"{mark}f{width}"
+    elif kind == b"lpcm" and not flags & 1 and 1 <= width <= 4 and bits:
+        encoding = "|i1" if width == 1 else f"{mark}i{width}"
+    elif kind in (b"alaw", b"ulaw"):
+        encoding = kind.decode()
+    return _Shape(round(rate) if 0 < rate < 1 << 32 else 0, channels, encoding, frame)

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
 
-from pcodec.audio.formats import RAW_FORMATS
-from pcodec.audio.pcm import Samples
+from pcodec.audio.formats import MAX_BYTES, RATES, RAW_FORMATS
+from pcodec.audio.pcm import Samples, to_bytes, to_integers
+from pcodec.audio.resample import Resampler
 from pcodec.errors import AudioError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_FLOATS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III")
+"""Sample formats that take floats."""
+_BITS = {
+    **dict.fromkeys(("PCM_S8", "PCM_U8"), 8),
+    **dict.fromkeys(("PCM_24", "ALAC_24", "DWVW_24"), 24),
+    **dict.fromkeys(("PCM_32", "ALAC_32"), 32),
+    "ALAC_20": 20,
+    "DWVW_12": 12,
+}
+"""Of the others, how many bits they keep, where it is not 16."""
+_BYTES = {
+    **dict.fromkeys(("PCM_S8", "PCM_U8", "ULAW", "ALAW"), 1),
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+"""Bytes of a sample, where they are not two, or fewer."""
 
 
 class Writer:
     """An audio sink, mono: a file of any type that libsndfile writes, or a stream.
 
     On a stream that cannot seek, a WAV header of unknown length goes ahead (as ffmpeg's and
-    sox's do); with ``raw``, bare samples.
+    sox's do); another type is written as a whole at the end. With ``raw``, bare samples.
     """
 
     def __init__(
@@ -33,28 +56,48 @@ class Writer:
         format: str = "WAV",
         subtype: str | None = None,
         raw: str | None = None,
+        frames: int | None = None,
     ) -> None:
-        self._sink, self._file, self._dtype, self._format = sink, None, "<i2", format
-        self._watched: _Watched | None = None
+        """rate: Hz of the samples that come; `rate` is that of those that are written.
+
+        frames: how many will come, if that is known. AudioError if they cannot be written.
+        """
+        self._sink, self._format = sink, format
+        self._file: soundfile.SoundFile | None = None
+        self._encoding = "<i2"
+        self._subtype = subtype or soundfile.default_subtype(format)
+        self.rate, self._most = rate, None
         if raw is not None:
-            self._dtype = RAW_FORMATS[raw]
+            self._encoding = RAW_FORMATS[raw]
         elif (regular := _is_regular(sink)) or format != "WAV":
-            try:
-                sink.flush()
-                target: Any = sink.fileno()  # of a pipe, which libsndfile writes otherwise
-                if regular:
-                    target = self._watched = _Watched(sink)
-                self._file = soundfile.SoundFile(
-                    target, "w", rate, 1, subtype, format=format, closefd=False
-                )
-            except (soundfile.LibsndfileError, ValueError, TypeError) as error:
-                raise AudioError(
-                    f"cannot write {format} {subtype or ''} at {rate} Hz: {error}"
-                ) from error
+            rates = RATES.get(self._subtype) or RATES.get(format)
+            if rates:
+                self.rate = rates[min(bisect.bisect_left(rates, rate), len(rates) - 1)]
+            if format in MAX_BYTES:
+                self._most = MAX_BYTES[format] // _BYTES.get(self._subtype, 2)
+            self._resampler = Resampler(rate, self.rate)
+            self._check_length(frames or 0)
+            sink.flush()
+            self._target = sink if regular else tempfile.TemporaryFile()  # noqa: SIM115
+            self._watched = ErrorCapturingFile(self._target)
+            self._file = self._open(format, subtype)
         else:
-            if subtype not in (None, "PCM_16"):
+            if self._subtype != "PCM_16":
                 raise AudioError("a WAV stream to a pipe is 16-bit; use --raw for other formats")
             sink.write(_wav_header(rate))
+        self._resampler = Resampler(rate, self.rate)
+
+    def _open(self, format: str, subtype: str | None) -> soundfile.SoundFile:
+        try:
+            return soundfile.SoundFile(
+                self._watched, "w", self.rate, 1, subtype, format=format, closefd=False
+            )
+        except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+            self._watched.check()
+            raise AudioError(
+                f"cannot write {format} {self._subtype} at {self.rate} Hz; --rate and --subtype"
+                " choose others"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -68,53 +111,75 @@ class Writer:
 
     def write(self, x: Samples) -> None:
         """Samples (n,); beyond full scale they are clipped."""
-        x = np.clip(x, -1.0, 1.0)
-        if self._file is not None:
-            try:
-                self._file.write(x)
-            except (soundfile.LibsndfileError, AssertionError) as error:
-                self._check()
-                raise AudioError(f"cannot be written, is the disk full? ({error})") from error
-            self._check()
-            return
-        dtype = np.dtype(self._dtype)
-        if dtype.kind == "i":
-            top = (1 << (8 * dtype.itemsize - 1)) - 1
-            x = np.rint(x.astype(np.float64) * top)
-        self._sink.write(x.astype(dtype).tobytes())
-        self._sink.flush()
+        self._check_length(self._resampler.taken + len(x))
+        self._write(self._resampler(x))
 
     def close(self) -> None:
         """AudioError if nothing was written and the format has no way to say so."""
+        self._write(self._resampler(np.zeros(0, np.float32), last=True))
         if self._file is not None:
-            self._file.close()
-            self._sink.flush()
-            self._check()
-            if self._watched is not None and not os.fstat(self._sink.fileno()).st_size:
+            self._watched.run(self._file.close)
+            if not self._target.seek(0, os.SEEK_END):
                 raise AudioError(f"{self._format} cannot hold no samples")
+            if self._target is not self._sink:
+                self._target.seek(0)
+                shutil.copyfileobj(self._target, self._sink)
+                self._target.close()
+        self._sink.flush()
 
-    def _check(self) -> None:
-        if self._watched is not None and self._watched.error is not None:
-            raise self._watched.error
+    def _write(self, x: Samples) -> None:
+        file = self._file
+        if file is None:
+            self._sink.write(to_bytes(x, self._encoding))
+            self._sink.flush()
+        elif self._subtype in _FLOATS:
+            self._watched.run(lambda: file.write(np.clip(x, -1.0, 1.0)))
+        else:
+            bits = _BITS.get(self._subtype, 16)
+            # libsndfile takes the high bits.
+            y = to_integers(x, bits) << (32 - bits)
+            self._watched.run(lambda: file.write(y))
+
+    def _check_length(self, frames: int) -> None:
+        """AudioError if so many, at the rate that they come with, are too many for the file."""
+        if self._most is not None and frames * self.rate > self._most * self._resampler.rate:
+            hours = self._most / self.rate / 3600
+            raise AudioError(
+                f"{self._format} ends at 4 GiB, which is {hours:.1f} h of this sound; name the"
+                " output .w64, .rf64 or .flac"
+            )
 
 
 def _is_regular(file: BinaryIO) -> bool:
     """A file with a beginning to go back to."""
-    return file.seekable() and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    return file.seekable() and stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not file.tell()
 
 
-class _Watched:
-    """A file that libsndfile writes, and the error it met: libsndfile passes over some."""
+class ErrorCapturingFile:
+    """A file that libsndfile writes, through which no exception passes; keeps the first one."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.error: OSError | None = None
+        self._error: BaseException | None = None
+
+    def run(self, do: Callable[[], object]) -> None:
+        """Lets libsndfile write; raises the error that it met."""
+        try:
+            do()
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            self.check()
+            raise AudioError(f"cannot be written ({error or 'not all of it was taken'})") from error
+        self.check()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _try(self, do: Callable[[], int], otherwise: int) -> int:
         try:
             return do()
-        except OSError as error:  # which could not pass through libsndfile
-            self.error = self.error or error
+        except BaseException as error:  # an interrupt too
+            self._error = self._error or error
             return otherwise
 
     def write(self, data: bytes) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pcodec.errors import PcodecError
+from pcodec.errors import PcodecError, shown
 
 COMMANDS = ("encode", "decode", "info", "verify", "models", "train", "eval", "report")
 EXIT_ERROR, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -48,16 +48,14 @@ def main() -> None:
         # nohup has it ignored, and so it stays.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
+    sys.stdout, sys.stderr = _patient(sys.stdout), _patient(sys.stderr)
     try:
         result: Any = cli.main(standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
         code = result if isinstance(result, int) else 0
     except click.UsageError as error:
-        error.show()
+        click.UsageError(shown(error.format_message()), error.ctx).show()
         code = EXIT_USAGE
     except click.ClickException as error:
         error.show()
@@ -76,6 +74,19 @@ def main() -> None:
     sys.exit(code)
 
 
+def _patient(stream: Any) -> Any:
+    """Standard output or error that prints any name, and waits where it does not block."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
+    if not hasattr(os, "get_blocking") or os.get_blocking(stream.fileno()):
+        return stream
+    from pcodec.cli.output import PatientFile
+
+    file = io.BufferedWriter(PatientFile(stream.fileno(), "wb", closefd=False))
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, None, stream.line_buffering)
+
+
 def discard_output() -> None:
     """Nothing more can be said on standard output, not even what is buffered till the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,6 +101,6 @@ def error_line(error: Exception) -> str:
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename else ""
+        name = f"{shown(error.filename)}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
     return " ".join(str(error).split())

@@ -151,11 +151,17 @@ def decode(
                 subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
                 raw_format_ = (raw_format or "s16le") if raw else None
                 position = 0
-                with audio.Writer(out, decoding.rate, kind, subtype_, raw_format_) as writer:
+                frames = None if total is None else round(total * decoding.rate)
+                with audio.Writer(
+                    out, decoding.rate, kind, subtype_, raw_format_, frames
+                ) as writer:
                     for block in read(source, decoding):
                         writer.write(block)
                         position += len(block)
                         bar.update(len(block) / decoding.rate)
+        if writer.rate != decoding.rate and not quiet:
+            text = f"at {writer.rate} Hz, since it cannot have {decoding.rate} Hz"
+            click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
         if verbose:
             summary(target, position / decoding.rate, started)
         seconds = header.column_samples / header.sample_rate

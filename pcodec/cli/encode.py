@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +15,21 @@ from pcodec.cli import options
 from pcodec.cli.jobs import find_jobs, is_audio, is_pcx, is_raw, run_jobs
 from pcodec.cli.output import STREAM, named, open_output, unbuffered_stdin
 from pcodec.cli.progress import Progress, progress, summary
+
+
+class Channel(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """The number of a channel, or "mix"."""
+
+    name = "N|mix"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        if value == "mix":
+            return None
+        if not (value.isdecimal() and int(value)):
+            self.fail(f"{value!r} is neither a number from 1 nor 'mix'", param, ctx)
+        return int(value) - 1
 
 
 @click.command()
@@ -29,6 +45,19 @@ from pcodec.cli.progress import Progress, progress, summary
     type=click.IntRange(1, 255),
     help="Columns of 32 ms a block: more cost less, fewer wait less (default: 32, live 5).",
 )
+@click.option(
+    "--channel",
+    type=Channel(),
+    metavar="N|mix",
+    default="mix",
+    show_default=True,
+    help="Which channel to take, from 1; mix is the mean of all.",
+)
+@click.option(
+    "--ignore-length",
+    is_flag=True,
+    help="Take all for samples that follows a header, whatever length it states.",
+)
 @options.run_options
 def encode(
     paths: tuple[Path, ...],
@@ -41,6 +70,8 @@ def encode(
     rate: int | None,
     live: bool,
     block: int | None,
+    channel: int | None,
+    ignore_length: bool,
     model: str | None,
     device: str,
     threads: int | None,
@@ -72,9 +103,9 @@ def encode(
         with named(source):
             # Unbuffered, so that a live stream is passed on as it arrives.
             stream = unbuffered_stdin() if source == STREAM else source
-            reader = audio.Reader(stream, raw_format_)
+            reader = audio.Reader(stream, raw_format_, channel, ignore_length)
             checked_rate(reader.rate)
-        if reader.channels > 1 and not quiet:
+        if reader.channels > 1 and channel is None and not quiet:
             click.echo(f"{reader.name}: {reader.channels} channels are mixed down to one", err=True)
         seconds = reader.frames / reader.rate if reader.frames is not None else None
         with (
@@ -92,15 +123,12 @@ def encode(
             serial = int.from_bytes(os.urandom(4), "little") if target == STREAM else 0
             encode_stream(codec, blocks(), reader.rate, out, block or (5 if live else 32), serial)
         reader.close()
-        if reader.not_finite and not quiet:
-            click.echo(
-                f"{reader.name}: {reader.not_finite} samples were not finite; taken as 0", err=True
-            )
+        for remark in reader.remarks if not quiet else ():
+            click.echo(f"pcodec: {reader.name}: {remark}", err=True)
         if verbose:
             summary(target, reader.taken / reader.rate, started)
-        missing = reader.missing_frames
-        if missing:
-            click.echo(f"pcodec: {reader.name}: cut off: {missing} frames are missing", err=True)
-        return not missing
+        for damage in reader.damages:
+            click.echo(f"pcodec: {reader.name}: {damage}", err=True)
+        return not reader.damages
 
     return run_jobs(jobs, threads, quiet, do)

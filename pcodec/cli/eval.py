@@ -15,8 +15,8 @@ import click
 from pcodec import models
 from pcodec.cli import EXIT_ERROR
 from pcodec.cli.output import STREAM, open_output
-from pcodec.cores import cores
-from pcodec.errors import PcodecError
+from pcodec.cores import threads_for
+from pcodec.errors import PcodecError, needs_extra
 
 DEFAULT = (
     *("pesq", "stoi", "estoi", "visqol", "mcd", "log_mel"),
@@ -120,10 +120,10 @@ def eval(  # noqa: A001
         from pcodec.eval import peers
         from pcodec.eval.evaluate import Evaluation
     except ImportError as error:
-        raise PcodecError(f"eval needs pip install 'pcodec-speech[eval]' ({error})") from error
+        raise needs_extra("eval", "eval", error) from error
     models.find(model)
     with cache_folder(not no_cache) as folder:
-        count = workers or cores()
+        count = threads_for(workers)
         job = Evaluation(data, peers.expand(specs, model), names, model, count, folder, quiet)
         document = job.run()
         if output is not None:

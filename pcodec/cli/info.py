@@ -11,7 +11,7 @@ import click
 from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
 from pcodec.cli.output import STREAM, named, open_input, open_output
-from pcodec.errors import ModelMismatchError, PcodecError
+from pcodec.errors import ModelMismatchError, PcodecError, needs_extra, shown
 from pcodec.models import Model
 from pcodec.pcx import blocks
 from pcodec.pcx.blocks import Piece
@@ -73,7 +73,7 @@ def text(about: dict[str, Any]) -> str:
     """The same for a person."""
     rate = about["file_bit_rate"]
     lines = [
-        about["file"],
+        shown(about["file"]),
         f"  duration       {about['duration']:.3f} s, from {about['source_rate']} Hz",
         f"  model          {about['model'] or 'not installed'} ({about['bitstream_id']})",
         f"  codec rate     {about['codec_bit_rate']:.0f} bit/s"
@@ -95,7 +95,7 @@ def draw(
     try:
         from pcodec.report.drawings import draw_stream
     except ImportError as error:
-        raise PcodecError(f"--grid needs pip install 'pcodec-speech[eval]' ({error})") from error
+        raise needs_extra("info --grid", "eval", error) from error
     if all(piece.indices is None for piece in pieces):
         raise PcodecError(f"{path}: has no column to draw")
     header = parser.header_

@@ -15,7 +15,7 @@ from pcodec.audio.formats import AUDIO_SUFFIXES
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line
 from pcodec.cli.output import STREAM, umask
 from pcodec.cli.progress import Progress
-from pcodec.cores import cores
+from pcodec.cores import threads_for
 from pcodec.errors import PcodecError
 
 
@@ -125,7 +125,7 @@ def run_jobs(
     for error in jobs.unreadable:
         click.echo(f"pcodec: {error_line(error)}", err=True)
     bar = Progress("all", None, quiet, len(jobs.todo))
-    count = (threads or cores()) if jobs.workers else 1
+    count = threads_for(threads) if jobs.workers else 1
     pool = ThreadPoolExecutor(count)
     with pool, contextlib.closing(bar):
         futures = [pool.submit(job, *files) for files in jobs.todo]

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, cast
 
 import click
 
-from pcodec.cli import discard_output, error_line
-from pcodec.errors import PcodecError
+from pcodec.cli import error_line
+from pcodec.errors import PcodecError, shown
 
 try:
     import fcntl
@@ -36,7 +36,7 @@ def umask() -> int:
 
 def name_of(source: Path) -> str:
     """What an input is called in messages."""
-    return "standard input" if source == STREAM else str(source)
+    return "standard input" if source == STREAM else shown(source)
 
 
 @contextlib.contextmanager
@@ -70,18 +70,25 @@ class Arriving(io.FileIO):
         return data
 
 
-class Appended(io.FileIO):
-    """Standard output that appends to a file: whatever is written there cannot be mended."""
+class PatientFile(io.FileIO):
+    """A stream that takes all that is written, waiting where it does not block.
+
+    One that appends to a file cannot seek: whatever is written there cannot be mended.
+    """
 
     def seekable(self) -> bool:
-        return False
+        appends = fcntl is not None and fcntl.fcntl(self, fcntl.F_GETFL) & os.O_APPEND
+        return super().seekable() and not appends
 
     def write(self, data: Any) -> int:
         """All of it: on a disk that fills up, the rest is an error, not a count."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         while len(rest):
-            rest = rest[super().write(rest) or 0 :]
+            written = super().write(rest)
+            if written is None:
+                select.select([], [self], [])
+            rest = rest[written or 0 :]
         return size
 
 
@@ -93,7 +100,7 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
             yield stdin
         return
     if path.is_dir():
-        raise PcodecError(f"{path}: is a folder")
+        raise PcodecError.of_file(path, "is a folder; give -r and -d DIR")
     with path.open("rb") as file:
         yield file
 
@@ -106,22 +113,15 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
             raise PcodecError.of_file("standard output", "closed")
         if sys.stdout.isatty():
             raise _terminal()
+        sys.stdout.flush()
         with named(Path("standard output")):
-            if fcntl is not None and fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_APPEND:
-                yield cast(BinaryIO, Appended(sys.stdout.fileno(), "wb", closefd=False))
-                return
-            try:
-                yield sys.stdout.buffer
-                sys.stdout.buffer.flush()
-            except OSError:
-                discard_output()
-                raise
+            yield cast(BinaryIO, PatientFile(sys.stdout.fileno(), "wb", closefd=False))
         return
     if path.exists() and not path.is_file():  # a device or a pipe, which has no other name
-        with named(path), path.open("wb") as file:
+        with named(path), PatientFile(path, "wb") as file:
             if file.isatty():
                 raise _terminal()
-            yield file
+            yield cast(BinaryIO, file)
         return
     path = Path(os.path.realpath(path))  # a link stays, what it leads to is replaced
     if path.exists():
@@ -135,10 +135,10 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
         raise PcodecError.of_file(path, error.strerror or str(error)) from error
     part = Path(name)
     try:
-        with named(path), os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        with named(path), os.fdopen(handle, "w+b") as part_file:
+            yield part_file
+            part_file.flush()
+            os.fsync(part_file.fileno())
         part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask())
         with named(path):
             _put(part, path, force)

@@ -13,6 +13,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from pcodec.errors import shown
+
 
 class Progress:
     """A bar in seconds of audio, on stderr, if that is a terminal.
@@ -72,4 +74,6 @@ def progress(
 def summary(target: Path, seconds: float, started: float) -> None:
     """One line about a finished job."""
     took = time.perf_counter() - started
-    click.echo(f"{target}: {seconds:.2f} s at {seconds / took:.0f} times real time", err=True)
+    click.echo(
+        f"{shown(target)}: {seconds:.2f} s at {seconds / took:.0f} times real time", err=True
+    )

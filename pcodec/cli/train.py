@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pcodec.errors import PcodecError
+from pcodec.errors import PcodecError, needs_extra
 
 STAGES = (
     "vqvae",
@@ -91,7 +91,7 @@ def train(
         import pcodec.eval.metrics  # noqa: F401
         from pcodec.train.run import run_stage
     except ImportError as error:
-        raise PcodecError(f"training needs pip install 'pcodec-speech[train]' ({error})") from error
+        raise needs_extra("train", "train", error) from error
     import torch
 
     if threads:

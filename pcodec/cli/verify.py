@@ -10,7 +10,7 @@ from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
 from pcodec.cli.info import describe, scan
 from pcodec.cli.output import named, open_input
-from pcodec.errors import PcodecError
+from pcodec.errors import PcodecError, shown
 from pcodec.models import Model
 from pcodec.pcx.parser import Parser
 
@@ -47,8 +47,8 @@ def verify(files: tuple[Path, ...], full: bool, model: str | None, quiet: bool) 
             continue
         for damage in about["damage"]:
             where = f"{damage['start']:.2f} s to {damage['end']:.2f} s: {damage['reason']}"
-            click.echo(f"{path}: damaged: {where}")
+            click.echo(f"{shown(path)}: damaged: {where}")
             code = code or EXIT_DAMAGED
         if not about["damage"] and not quiet:
-            click.echo(f"{path}: ok")
+            click.echo(f"{shown(path)}: ok")
     return code
