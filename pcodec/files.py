@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes a whole file at once: until it is on the disk, what was there before stays."""
+    """Writes a whole file: until all of it is on the disk, what was there before stays.
+
+    OSError, with the file's name.
+    """
     part = path.with_name(f".pcodec-{os.getpid()}-{path.name}.part")
     try:
         with part.open("wb") as file:
@@ -16,6 +19,8 @@ def replace_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             part.unlink()

@@ -137,7 +137,7 @@ def test_lost_columns_are_an_error_or_masked(codec, coded, tokens):
 
 
 def test_a_file_without_its_end_is_not_taken_for_whole(coded, tokens):
-    with pytest.raises(pcodec.FormatError, match="the last block is cut off|end .* missing"):
+    with pytest.raises(pcodec.FormatError, match=r"the last block is cut off|end .* missing"):
         pcodec.read_tokens(coded[:3000])
     masked = pcodec.read_tokens(coded[:3000], on_error="mask")
     assert np.array_equal(masked.data, tokens[: len(masked)]) and not np.ma.is_masked(masked)
