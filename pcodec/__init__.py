@@ -24,6 +24,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from pcodec.api import decode, encode, load
     from pcodec.codec import Codec
+    from pcodec.pcx.tokens import read_tokens, write_tokens
     from pcodec.streams import decode_together, encode_together
 
 __all__ = [
@@ -41,14 +42,18 @@ __all__ = [
     "encode",
     "encode_together",
     "load",
+    "read_tokens",
+    "write_tokens",
 ]
 
 
 _MODULES = {
     "api": ("decode", "encode", "load"),
     "codec": ("Codec",),
+    "pcx.tokens": ("read_tokens", "write_tokens"),
     "streams": ("decode_together", "encode_together"),
 }
+_PACKAGES = ("tokens",)
 
 
 def __getattr__(name: str) -> Any:
@@ -56,4 +61,6 @@ def __getattr__(name: str) -> Any:
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"pcodec.{module}"), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"pcodec.{name}")
     raise AttributeError(f"module 'pcodec' has no attribute {name!r}")

@@ -28,19 +28,35 @@ def load(
     return Codec(models.find(name), vocoder, device, threads)
 
 
-def encode(wav: NDArray[Any], rate: int, model: str | None = None) -> bytes:
-    """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream."""
+def encode(
+    wav: NDArray[Any], rate: int, model: str | None = None, *, codec: Codec | None = None
+) -> bytes:
+    """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream.
+
+    codec: one that is loaded already, instead of a model by its name.
+    """
     mono = clean(wav)
     out = io.BytesIO()
-    encode_stream(load(model), [mono], rate, out)
+    encode_stream(_one_of(model, codec) or load(model), [mono], rate, out)
     return out.getvalue()
 
 
-def decode(data: bytes, model: str | None = None) -> tuple[Samples, int]:
+def decode(
+    data: bytes, model: str | None = None, *, codec: Codec | None = None
+) -> tuple[Samples, int]:
     """A .pcx stream -> float32 samples (frames,) and their rate in Hz, the source's.
 
-    Lost parts of a damaged stream are concealed; FormatError if it is none,
-    ModelMismatchError if neither ``model`` nor, without one, any that is installed made it.
+    codec: one that is loaded already, instead of a model by its name. Lost parts of a damaged
+    stream are concealed; FormatError if it is none, ModelMismatchError if neither ``codec`` nor
+    ``model`` nor, without these, any that is installed made it.
     """
-    decoding = Decoding(io.BytesIO(data), models.find(model) if model else None)
+    codec = _one_of(model, codec)
+    chosen = codec.model if codec else models.find(model) if model else None
+    decoding = Decoding(io.BytesIO(data), chosen, codec=codec)
     return np.concatenate([np.zeros(0, np.float32), *decoding.blocks()]), decoding.rate
+
+
+def _one_of(model: str | None, codec: Codec | None) -> Codec | None:
+    if model is not None and codec is not None:
+        raise ValueError("give model or codec, not both")
+    return codec

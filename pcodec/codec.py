@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
 import weakref
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +27,14 @@ from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.encoder import Encoder
 from pcodec.runtime.graph import Processor
 from pcodec.runtime.hifigan import HifiGan
+from pcodec.runtime.quantizer import read_codebook
 from pcodec.runtime.spectral import SpectralVocoder
 from pcodec.streams import StreamDecoder, StreamEncoder
 
 MAX_THREADS = 8
 """Default cap on threads per network; its matrix products are too small to gain from more."""
+
+_T = TypeVar("_T")
 
 
 VOCODERS: dict[str, type[SpectralVocoder | HifiGan]] = {
@@ -88,6 +94,39 @@ class Codec:
         self.__dict__.pop("_encoder", None)
         self.__dict__.pop("_decoder", None)
 
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<Codec {self.model.name}: {c.sample_rate} Hz, {self.rows} x {self.frame_rate:g}"
+            f" tokens per second of {self.vocab_size}, {c.bit_rate:g} bit/s;"
+            f" vocoder {self.vocoder}, {self.processor.device}, threads {self.processor.threads}>"
+        )
+
+    @property
+    def rows(self) -> int:
+        """Tokens per column, low frequencies first."""
+        return self.config.rows
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the codebook: a token is 0 to below this."""
+        return self.config.codebook_entries
+
+    @property
+    def frame_rate(self) -> float:
+        """Columns per second."""
+        return self.config.sample_rate / self.config.column_samples
+
+    @cached_property
+    def codebook(self) -> NDArray[np.float32]:
+        """The latents that tokens stand for, (vocab_size, dim), float32; it cannot be written to.
+
+        The one codebook of all rows. PcodecError if the model's file of it cannot be read.
+        """
+        codebook = read_codebook(self.config, self.model.folder)
+        codebook.setflags(write=False)
+        return codebook
+
     @property
     def encoder(self) -> Encoder:
         """The encoder's networks; PcodecError if they are not those of config.json."""
@@ -124,9 +163,10 @@ class Codec:
         return StreamDecoder(self, column)
 
     def to_tokens(self, wav: NDArray[Any], rate: int = 16000) -> Indices:
-        """Audio (frames,) or (frames, channels) -> indices (columns, rows).
+        """Audio (frames,) or (frames, channels) -> tokens (columns, rows), uint16.
 
-        AudioError if it, or its rate in Hz, cannot be coded.
+        wav: an array or a CPU tensor: floats with full scale at 1, or int16.
+        rate: its sample rate, Hz. AudioError if it, or the audio, cannot be coded.
         """
         frames = clean(wav)
         rate = checked_rate(rate)
@@ -134,10 +174,52 @@ class Codec:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
             return np.concatenate([encoder.push(resampled), encoder.finish()])
 
-    def from_tokens(self, tokens: Indices) -> Samples:
-        """Indices (columns, rows) -> samples at the codec's rate."""
+    def from_tokens(self, tokens: Indices, length: int | None = None) -> Samples:
+        """Tokens (columns, rows) -> samples at the codec's rate, float32.
+
+        tokens: integers, an array or a CPU tensor; the lost columns of a masked array, such as
+        `pcodec.read_tokens` gives, are concealed. length: samples to keep, of those that the
+        last column was filled up with; None for all. ValueError if a token is not in the
+        codebook, or the columns hold fewer samples than ``length``.
+        """
+        held = len(tokens) * self.config.column_samples
+        if length is not None and not 0 <= operator.index(length) <= held:
+            raise ValueError(f"{length} samples: {len(tokens)} columns hold {held}")
         with self.stream_decoder() as decoder:
-            return np.concatenate([decoder.push(tokens), decoder.finish()])
+            if np.ma.is_masked(tokens):
+                parts = _push_masked(decoder, tokens)
+            else:
+                parts = [decoder.push(tokens)]
+            return np.concatenate([*parts, decoder.finish()])[:length]
+
+    def encode_batch(self, clips: Iterable[NDArray[Any]], rate: int = 16000) -> list[Indices]:
+        """`to_tokens` of many clips of any lengths, as many at a time as the codec has threads.
+
+        clips: audio (frames,) or (frames, channels) each, all at ``rate`` Hz. Returns their
+        tokens (columns, rows), in order, those of single calls. AudioError if a clip cannot be
+        coded.
+        """
+        return self._side_by_side(partial(self.to_tokens, rate=rate), clips)
+
+    def decode_batch(
+        self, tokens: Iterable[Indices], lengths: Sequence[int] | None = None
+    ) -> list[Samples]:
+        """`from_tokens` of many clips of any lengths, as many at a time as the codec has threads.
+
+        tokens: (columns, rows) each. lengths: samples to keep of each; None for all. Returns
+        samples (n,) at the codec's rate, in order, those of single calls.
+        """
+        tokens = list(tokens)
+        if lengths is None:
+            return self._side_by_side(self.from_tokens, tokens)
+        if len(lengths) != len(tokens):
+            raise ValueError(f"{len(lengths)} lengths of {len(tokens)} clips")
+        return self._side_by_side(self.from_tokens, tokens, lengths)
+
+    def _side_by_side(self, function: Callable[..., _T], *inputs: Iterable[Any]) -> list[_T]:
+        # The networks run outside of Python's lock. A thread holds one chunk of one clip.
+        with ThreadPoolExecutor(self.processor.threads) as pool:
+            return list(pool.map(function, *inputs))
 
     @property
     def latency(self) -> int:
@@ -174,3 +256,14 @@ def checked_rate(rate: float) -> int:
     if not 0 < rate <= MAX_RATE or rate % 1:
         raise AudioError(f"a sample rate of {rate} Hz: whole ones up to {MAX_RATE} can be coded")
     return int(rate)
+
+
+def _push_masked(decoder: StreamDecoder, tokens: Any) -> list[Samples]:
+    """The samples of tokens (columns, rows), some of whose columns are masked: lost."""
+    lost: NDArray[Any] = np.asarray(np.ma.getmaskarray(tokens)).any(1)
+    runs = np.split(tokens.data, np.flatnonzero(np.diff(lost)) + 1)
+    parts, column = [], 0
+    for run in runs:
+        parts.append(decoder.conceal(len(run)) if lost[column] else decoder.push(run))
+        column += len(run)
+    return parts

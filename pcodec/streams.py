@@ -172,6 +172,8 @@ class StreamDecoder(_Stream):
         return np.concatenate(out)
 
     def _checked(self, columns: Indices) -> Indices:
+        if np.ma.is_masked(columns):
+            raise ValueError("masked columns are lost ones: `conceal` stands in for them")
         columns = np.asarray(columns)
         config = self._codec.config
         if columns.ndim != 2 or columns.shape[1] != config.rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from pcodec.audio.formats import AUDIO_SUFFIXES
@@ -18,18 +19,23 @@ def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
         return [(data, {"path": data.name})]
     if data.is_file():
         with data.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            try:
-                rows = list(csv.DictReader(file, delimiter="\t"))
-            except csv.Error as error:
-                raise AudioError(f"{data}: not a tab-separated list ({error})") from error
-        if not rows or "path" not in rows[0]:
-            raise AudioError(f"{data}: not a tab-separated list with a column 'path'")
-        for number, row in enumerate(rows, 2):
-            if not row["path"]:
-                raise AudioError(f"{data}: line {number} has no path")
-        return [(data.parent / row["path"], row) for row in rows]
+            return [(data.parent / row["path"], row) for row in read_tsv(file, data)]
     files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return [(path, {"path": str(path.relative_to(data))}) for path in files]
+
+
+def read_tsv(file: Iterable[str], name: Path | str) -> list[dict[str, str]]:
+    """The rows of a tab-separated list, each with a `path`; AudioError if it is none."""
+    try:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    except csv.Error as error:
+        raise AudioError(f"{name}: not a tab-separated list ({error})") from error
+    if not rows or "path" not in rows[0]:
+        raise AudioError(f"{name}: not a tab-separated list with a column 'path'")
+    for number, row in enumerate(rows, 2):
+        if not row["path"]:
+            raise AudioError(f"{name}: line {number} has no path")
+    return rows
 
 
 def find_clips(data: Path) -> list[tuple[Path, str]]:

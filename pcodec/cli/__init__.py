@@ -13,7 +13,7 @@ import click
 
 from pcodec.errors import PcodecError, shown
 
-COMMANDS = ("encode", "decode", "info", "verify", "models", "train", "eval", "report")
+COMMANDS = ("encode", "decode", "info", "verify", "tokens", "models", "train", "eval", "report")
 EXIT_ERROR, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 

@@ -1,0 +1,26 @@
+"""Writing files so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a whole file: until all of it is on the disk, what was there before stays.
+
+    OSError, with the file's name.
+    """
+    part = path.with_name(f".pcodec-{os.getpid()}-{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

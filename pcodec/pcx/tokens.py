@@ -1,0 +1,117 @@
+"""The tokens of a .pcx stream, without its audio. Reading needs no model."""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, overload
+
+import numpy as np
+
+from pcodec import models
+from pcodec.errors import FormatError
+from pcodec.files import replace_file
+from pcodec.pcx.blocks import Piece, grid
+from pcodec.pcx.packing import Indices
+from pcodec.pcx.parser import Parser
+from pcodec.pcx.writer import Writer
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
+Masked: TypeAlias = "np.ma.MaskedArray[Any, np.dtype[np.uint16]]"
+
+
+@overload
+def read_tokens(source: Source, on_error: Literal["stop"] = "stop") -> Indices: ...
+@overload
+def read_tokens(source: Source, on_error: Literal["mask"]) -> Masked: ...
+def read_tokens(source: Source, on_error: Literal["stop", "mask"] = "stop") -> Indices | Masked:
+    """The tokens of a .pcx file, uint16 (columns, rows), without decoding its audio.
+
+    source: the file's path, its bytes, or a file that is open for reading. on_error: of a
+    damaged file, "stop" raises FormatError, so that no column is wrong or missing; "mask" gives
+    a masked array, whose lost columns are masked and hold zeros: `Codec.from_tokens` conceals
+    them. FormatError and its kin if it is no .pcx file at all.
+
+        tokens = pcodec.read_tokens("talk.pcx")
+        wav = pcodec.load().from_tokens(tokens)
+    """
+    if on_error not in ("stop", "mask"):
+        raise ValueError(f"on_error {on_error!r}: 'stop' or 'mask'")
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        try:
+            with path.open("rb") as file:
+                return _read(file, on_error)
+        except FormatError as error:
+            raise type(error).of_file(path, str(error)) from error
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
+    return _read(source, on_error)
+
+
+def _read(file: BinaryIO, on_error: str) -> Indices | Masked:
+    parser, pieces = parse(file)
+    if on_error == "stop":
+        check_whole(parser)
+    tokens = grid(pieces, parser.header_.rows)
+    lost = tokens < 0
+    tokens[lost] = 0
+    columns: Indices = tokens.astype(np.uint16)
+    return columns if on_error == "stop" else np.ma.MaskedArray(columns, lost)
+
+
+def parse(file: BinaryIO) -> tuple[Parser, list[Piece]]:
+    """Reads a stream to its end: what was found out about it, and its columns."""
+    parser, pieces = Parser(), []
+    while data := file.read(1 << 16):
+        pieces += parser.feed(data)
+    pieces += parser.close()
+    return parser, pieces
+
+
+def check_whole(parser: Parser) -> None:
+    """FormatError if anything was wrong with a stream that was read to its end."""
+    if not parser.damages:
+        return
+    damage, header = parser.damages[0], parser.header_
+    seconds = header.column_samples / header.sample_rate
+    lost = f"{parser.lost_columns} columns are lost" if parser.lost_columns else "damaged"
+    where = f"at {damage.first_column * seconds:.2f} s"
+    raise FormatError(f"{lost}, {where}: {damage.reason}")
+
+
+def write_tokens(
+    target: str | os.PathLike[str] | BinaryIO,
+    tokens: Indices,
+    length: int | None = None,
+    model: str | None = None,
+) -> None:
+    """Writes tokens (columns, rows) as a .pcx file, which `pcodec decode` makes sound of.
+
+    target: a path, whose file is replaced once all is written, or a file open for writing.
+    length: of the audio, in samples at the codec's rate; all that the columns hold if None.
+    model: that the tokens are of: a name, or the path of a folder; the shipped one if None.
+    ValueError if a token is not in the codebook, the shape is not the model's, or the columns
+    hold fewer samples than ``length``.
+
+        pcodec.write_tokens("talk.pcx", codec.to_tokens(wav), len(wav))
+    """
+    chosen = models.find(model)
+    config = chosen.config
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or tokens.shape[1] != config.rows:
+        raise ValueError(f"tokens of shape {tokens.shape}, not (columns, {config.rows})")
+    held = len(tokens) * config.column_samples
+    length = held if length is None else operator.index(length)
+    if not 0 <= length <= held:
+        raise ValueError(f"{length} samples: {len(tokens)} columns hold {held}")
+    out = io.BytesIO()
+    writer = Writer(out, chosen.header(config.sample_rate))
+    writer.write(tokens)
+    writer.finish(length, {"source_frames": length})
+    if isinstance(target, (str, os.PathLike)):
+        replace_file(Path(target), out.getvalue())
+    else:
+        target.write(out.getvalue())

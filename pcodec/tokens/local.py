@@ -1,0 +1,110 @@
+"""Shards of tokens made by processes of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from pcodec.errors import PcodecError
+from pcodec.tokens.job import Job, Step
+from pcodec.tokens.rows import Row, Tokenizer
+from pcodec.tokens.sources import Clip, Part
+
+AHEAD = 4
+"""Clips per process that are read before they are needed, so that no process waits."""
+_T = TypeVar("_T")
+
+
+class _Begun(NamedTuple):
+    """A clip of a shard that is on its way, or with no row, the end of the shard."""
+
+    shard: int
+    done: float
+    """The share of the shard that is done with it."""
+    row: Callable[[], Row] | None
+
+
+def run(job: Job, todo: Mapping[int, Part], model: str | None, workers: int) -> Iterator[Step]:
+    """Makes shards, their clips side by side; says what is done as it goes.
+
+    PcodecError if a process dies, OSError if an output cannot be written or an input that is
+    elsewhere be reached: what is finished then stays.
+    """
+    with _coder(model, workers) as begin:
+        rows: list[Row] = []
+        before = 0.0
+        for shard, done, row in _ahead(_all(todo, begin), AHEAD * workers):
+            if row is None:
+                job.write(shard, rows)
+                yield Step(1.0 - before, 0, 0, 0.0)
+                rows, before = [], 0.0
+            else:
+                rows.append(row())
+                yield Step(done - before, 1, rows[-1].error is not None, rows[-1].seconds)
+                before = done
+
+
+def _all(todo: Mapping[int, Part], begin: Callable[[Clip], Callable[[], Row]]) -> Iterator[_Begun]:
+    for shard, part in todo.items():
+        for clip, done in part():
+            yield _Begun(shard, done, begin(clip))
+        yield _Begun(shard, 1.0, None)
+
+
+def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
+    """The items, each when so many more have been taken."""
+    waiting: deque[_T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
+
+
+@contextlib.contextmanager
+def _coder(model: str | None, workers: int) -> Iterator[Callable[[Clip], Callable[[], Row]]]:
+    """What begins a clip and gives what waits for its row."""
+    if workers == 1:
+        yield partial(partial, Tokenizer(model))
+        return
+    # A fork would copy what the networks' threads hold.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start, (model,))
+    try:
+        yield lambda clip: pool.submit(_code, clip).result
+    except BrokenProcessPool as error:
+        text = "a worker process died, perhaps for lack of memory; the same command goes on"
+        raise PcodecError(text) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_tokenizer: Tokenizer
+
+
+def _start(model: str | None) -> None:
+    """Begins a worker: Ctrl-C is the parent's business, and none outlives it."""
+    global _tokenizer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _tokenizer = Tokenizer(model)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _code(clip: Clip) -> Row:
+    return _tokenizer(clip)
