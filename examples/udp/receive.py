@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtp import MAX_DATAGRAM, Session, clock_difference, read_packet
+from rtp import MAX_DATAGRAM, Packet, Session, clock_difference, read_packet
 
 import pcodec
 from pcodec.audio import Samples, Writer
@@ -120,22 +120,27 @@ class Receiver:
     def receive(self, datagram: bytes, now: float) -> bool:
         """Takes a datagram that came; says whether it belongs to this call."""
         packet = read_packet(datagram)
-        known = packet is not None and self._source in (None, packet.source)
-        if packet is not None and known and packet.goodbye:
-            known = self._source is not None and self._hear_goodbye(packet.blocks[0][0])
-        elif packet is not None and known:
-            if self._source is None:
-                self._clock = packet.blocks[0][0]
-            columns = [column for block in packet.blocks for column in self._columns(*block)]
-            known = bool(columns)
-            if columns:
-                self._source = packet.source
-                self.report.packets += 1
-                useful = [self._buffer.put(*column, now) for column in columns]
-                self.report.useless += not any(useful)
-                self._buffer.adapt(columns[-1][0], now)
-        self.report.strange += not known
-        return known
+        if packet is not None and self._source not in (None, packet.source):
+            packet = None  # of somebody else
+        mine = packet is not None and self._take(packet, now)
+        self.report.strange += not mine
+        return mine
+
+    def _take(self, packet: Packet, now: float) -> bool:
+        """Takes a packet of this call; False if it cannot be one."""
+        if packet.goodbye:
+            return self._source is not None and self._hear_goodbye(packet.blocks[0][0])
+        if self._source is None:
+            self._clock = packet.blocks[0][0]
+        columns = [column for block in packet.blocks for column in self._columns(*block)]
+        if not columns:
+            return False
+        self._source = packet.source
+        self.report.packets += 1
+        useful = [self._buffer.put(*column, now) for column in columns]
+        self.report.useless += not any(useful)
+        self._buffer.adapt(columns[-1][0], now)
+        return True
 
     def _ahead(self, timestamp: int) -> int:
         """Samples from the column that is played next to a timestamp.

@@ -80,7 +80,8 @@ class Session:
         def field(pattern: str) -> str:
             found = re.search(rf"^{pattern}\s*$", description, re.MULTILINE)
             if found is None:
-                raise ValueError(f"no line {pattern.partition(':')[0]!r} as docs/rtp.md has it")
+                line = re.split(r"[: ]", pattern)[0]
+                raise ValueError(f"the description has no line {line}... as docs/rtp.md has it")
             return found[1]
 
         model = field(rf"a=fmtp:{PAYLOAD} bitstream-id=([0-9a-f]{{32}})")

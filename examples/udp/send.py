@@ -56,11 +56,17 @@ def packets(codec: Codec, blocks: Iterable[Samples], sender: Sender) -> Iterator
     yield said, sender.end(said)
 
 
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT as an IPv4 address and a number; ValueError or OSError if it is none."""
+    host, _, port = text.partition(":")
+    return socket.gethostbyname(host), int(port)
+
+
 def main() -> None:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("source", metavar="IN", type=Path, help='audio file, or "-"')
-    parser.add_argument("to", metavar="HOST:PORT", help="IPv4 address and port of the listener")
+    parser.add_argument("to", metavar="HOST:PORT", type=address, help="of the listener")
     parser.add_argument("--sdp", type=Path, help="write the session's description here")
     parser.add_argument("--columns", type=int, default=1, help="columns of 32 ms a packet")
     parser.add_argument("--repeat", type=int, default=0, help="packets that each packet repeats")
@@ -68,9 +74,9 @@ def main() -> None:
     parser.add_argument("--model", help="name or folder of the model")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    host, _, port = arguments.to.partition(":")
     codec = pcodec.load(arguments.model)
-    session = Session.of(codec, host, int(port), arguments.columns, arguments.repeat)
+    host, port = arguments.to
+    session = Session.of(codec, host, port, arguments.columns, arguments.repeat)
     if arguments.sdp:
         arguments.sdp.write_bytes(session.description().encode())
     sender, rate = Sender(session), codec.config.sample_rate
@@ -81,11 +87,11 @@ def main() -> None:
             for said, datagram in packets(codec, blocks, sender):
                 # A file is there at once; a microphone is never ahead of time.
                 time.sleep(max(0.0, started + said / rate - time.monotonic()))
-                sock.sendto(datagram, (host, session.port))
+                sock.sendto(datagram, arguments.to)
         except KeyboardInterrupt:
             datagram = sender.end(sender.columns * session.column_samples)
         for _ in range(GOODBYES):
-            sock.sendto(datagram, (host, session.port))
+            sock.sendto(datagram, arguments.to)
             time.sleep(0.02)
     print(f"{sender.columns} columns in {sender.packets} packets", file=sys.stderr)
 

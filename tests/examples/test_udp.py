@@ -256,6 +256,12 @@ def test_a_sender_that_falls_silent_ends_the_call(codec, said):
     assert receiver.ended and len(heard) >= 3 * COLUMN
 
 
+def test_a_call_in_which_nothing_came_is_silence_of_no_length(codec):
+    receiver = receive.Receiver(codec, session_of(codec), DELAY)
+    assert len(np.concatenate(list(receiver.finish()))) == 0 and receiver.ended
+    assert list(receiver.finish()) == []
+
+
 def test_a_packet_is_one_of_rtp(codec, tokens):
     sender = rtp.Sender(session_of(codec, repeat=1))
     payloads = [bytes([k]) * 30 for k in range(3)]
@@ -291,7 +297,7 @@ def test_a_description_of_another_model_is_refused_by_both_names(codec):
     text = session_of(codec).description().replace(own, "0" * 32)
     with pytest.raises(ValueError, match=f"{'0' * 32}; here it is speech16k .{own}"):
         rtp.Session.read(text, codec)
-    with pytest.raises(ValueError, match="no line"):
+    with pytest.raises(ValueError, match="no line a=fmtp"):
         rtp.Session.read("v=0\r\n", codec)
 
 
