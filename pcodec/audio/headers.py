@@ -153,15 +153,13 @@ def with_size(head: bytes, size: int) -> bytes:
     return head
 
 
-def _is_known(size: int, bits: int = 32) -> bool:
-    """Whether a size is none of those that are written when the length is unknown.
+_UNKNOWN = ((0x7EFF0000, 0x80010000), (0xFFFF0000, 0x100010000), (1 << 62, 1 << 64))
+"""Ranges of the sizes that programs write, besides 0, when they do not know: the largest that they
+can, or a little less or more; sox writes 7f000000 into AIFF."""
 
-    Those are 0, the largest numbers with and without a sign, and what is a little less or more;
-    sox writes 7f000000 into AIFF.
-    """
-    if bits == 64:
-        return 0 < size < 1 << 62
-    return 0 < size < 0x7EFF0000 or 0x80010000 < size < 0xFFFF0000
+
+def _is_known(size: int) -> bool:
+    return size > 0 and not any(low <= size <= high for low, high in _UNKNOWN)
 
 
 def _read_au(head: bytes) -> Header | None:
@@ -201,7 +199,7 @@ def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
         return None
     if shape is None:
         return None
-    known = _is_known(size, 8 * chunks.size)
+    known = _is_known(size)
     unstated = 0
     if name == b"SSND":
         offset, size = offset + 8, size - 8
@@ -209,7 +207,7 @@ def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
         known, size = known and size > gap, max(0, size - gap)
         stated = (frames or 0) * shape.frame
         packed = shape.encoding is None
-        if not packed and _is_known(frames or 0) and _is_known(stated, 64 if stated >> 32 else 32):
+        if not packed and _is_known(frames or 0) and _is_known(stated):
             if not known or (stated - size) % (1 << 32) == 0:
                 known, size = True, stated
             elif stated < size:
@@ -218,7 +216,7 @@ def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
         offset, size = offset + 4, size - 4
         known = known and size > 0
     elif not known and long_size is not None:
-        known, size = _is_known(long_size, 64), long_size
+        known, size = _is_known(long_size), long_size
     return Header(
         shape.rate, shape.channels, shape.encoding, offset, max(0, size), known, chunks, unstated
     )
