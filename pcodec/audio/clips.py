@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from pcodec.audio.formats import AUDIO_SUFFIXES
@@ -27,7 +28,8 @@ def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
         for number, row in enumerate(rows, 2):
             if not row["path"]:
                 raise AudioError(f"{data}: line {number} has no path")
-        return [(data.parent / row["path"], row) for row in rows]
+        # A list is UTF-8, whatever the names of files are taken for here.
+        return [(data.parent / os.fsdecode(row["path"].encode()), row) for row in rows]
     files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return [(path, {"path": str(path.relative_to(data))}) for path in files]
 
