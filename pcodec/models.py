@@ -60,7 +60,7 @@ def read_model(folder: Path) -> Model:
     """The model in a folder; PcodecError if there is none."""
     path = folder / "config.json"
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_text(encoding="utf-8"))
         config = CodecConfig(**about.pop("codec"))
         return Model(folder, config, bytes.fromhex(about.pop("bitstream_id")), about)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +20,11 @@ def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
         return [(data, {"path": data.name})]
     if data.is_file():
         with data.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            return [(data.parent / row["path"], row) for row in read_tsv(file, data)]
+            # A list is UTF-8, whatever the names of files are taken for here.
+            return [
+                (data.parent / os.fsdecode(row["path"].encode()), row)
+                for row in read_tsv(file, data)
+            ]
     files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return [(path, {"path": str(path.relative_to(data))}) for path in files]
 

@@ -220,7 +220,7 @@ class Reader:
         except soundfile.LibsndfileError as error:
             text = error.error_string
             if error.code == _UNRECOGNISED:
-                text = f"not of a type that libsndfile reads; if ffmpeg does: {self._hint()}"
+                text = f"not audio of a type that is read here; ffmpeg may read it: {self._hint()}"
             raise AudioError(f"{self.name}: {text}") from error
         except TypeError:  # soundfile asks so for the rate of what is called .raw
             raise AudioError(f"{self.name}: headerless samples need --raw and --rate") from None

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pcodec import models
-from pcodec.cli import EXIT_ERROR
+from pcodec.cli import EXIT_ERROR, error_line
 from pcodec.cli.output import STREAM, open_output
 from pcodec.cores import threads_for
 from pcodec.errors import PcodecError, needs_extra
@@ -24,8 +24,17 @@ from pcodec.eval.metrics import METRICS
 def cache_folder(keep: bool) -> Iterator[Path]:
     """Where coded files and scores are kept: the user's cache, or a folder that goes away."""
     if keep:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        yield Path(home) / "pcodec" / "eval"
+        try:
+            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            kept = Path(home) / "pcodec" / "eval"
+            kept.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=kept).close()
+        except (OSError, RuntimeError) as error:  # there may be no home
+            raise PcodecError(
+                f"the cache cannot be written ({error_line(error)}); --no-cache keeps no results,"
+                " XDG_CACHE_HOME=DIR keeps them in DIR"
+            ) from error
+        yield kept
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)

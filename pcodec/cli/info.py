@@ -93,6 +93,8 @@ def draw(
 ) -> None:
     """The picture of --grid."""
     try:
+        import matplotlib.colors  # noqa: F401
+
         from pcodec.report.drawings import draw_stream
     except ImportError as error:
         raise needs_extra("info --grid", "eval", error) from error

@@ -101,7 +101,7 @@ def train(
     if device == "cuda" and not torch.cuda.is_available():
         raise PcodecError("no CUDA device is available")
     try:
-        recipe = tomllib.loads(config.read_text())
+        recipe = tomllib.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PcodecError(f"{config}: {error}") from error
     if unknown := sorted(set(recipe) - {"codec", *STAGES}):

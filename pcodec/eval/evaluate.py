@@ -248,7 +248,12 @@ class Evaluation:
         for metric in metrics:
             package = METRICS[metric].package
             if importlib.util.find_spec(package) is None:
-                raise PcodecError(f"metric {metric}: the package {package} is not installed")
+                outside = package in ("distillmos", "resemblyzer")
+                how = package if outside else "'.[eval]' in a clone of pcodec"
+                raise PcodecError(
+                    f"metric {metric} needs the package {package}: pip install {how}, or choose"
+                    " others with --metrics"
+                )
         self.data, self.metrics, self.model, self.folder = data, metrics, model, folder
         self.quiet = quiet
         self.rows = read_list(data)
@@ -416,7 +421,7 @@ class Evaluation:
             here = folder / f"{i:03d}"
             here.mkdir(parents=True, exist_ok=True)
             reference = read(self.rows[i][0], RATE)
-            soundfile.write(here / "reference.flac", int16(reference), RATE)
+            soundfile.write(os.fsencode(here / "reference.flac"), int16(reference), RATE)
             entry: dict[str, Any] = {"codecs": {}, "streams": {}}
             entry["reference"] = f"{folder.name}/{here.name}/reference.flac"
             for (name, k), c in self.coded.items():
@@ -425,7 +430,7 @@ class Evaluation:
                 # Names can be anything; files are numbered.
                 stem = f"{self.names.index(name):02d}"
                 samples = decoded(c["samples"], self.delays[name], len(reference))
-                soundfile.write(here / f"{stem}.flac", int16(samples), RATE)
+                soundfile.write(os.fsencode(here / f"{stem}.flac"), int16(samples), RATE)
                 entry["codecs"][name] = f"{folder.name}/{here.name}/{stem}.flac"
                 if c["stream"]:
                     (here / f"{stem}.pcx").write_bytes(Path(c["stream"]).read_bytes())

@@ -19,7 +19,7 @@ class EndToEnd(Waveform):
     name = "end_to_end"
     options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "low", "commitment")
     # They are ripe when the vocoder is not.
-    rates: ClassVar[dict[str, float]] = {"encoder": 0.4, "decoder": 0.4}
+    rates: ClassVar[dict[str, float]] = {"encoder": 0.5, "decoder": 0.5}
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = parts
 
