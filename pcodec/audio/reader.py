@@ -106,7 +106,11 @@ class Reader:
         self._spool.seek(0)
         self._stated, _ = stated_frames(self._spool)
         self._spool.seek(0)
-        return soundfile.SoundFile(self._spool)
+        try:
+            return soundfile.SoundFile(self._spool)
+        except soundfile.LibsndfileError:
+            self._spool.close()
+            raise
 
     def blocks(self, seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
         """Mono float32 samples (n,), at most so many seconds at a time."""
