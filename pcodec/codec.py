@@ -260,7 +260,7 @@ def checked_rate(rate: float) -> int:
 
 def _push_masked(decoder: StreamDecoder, tokens: Any) -> list[Samples]:
     """The samples of tokens (columns, rows), some of whose columns are masked: lost."""
-    lost: NDArray[Any] = np.asarray(np.ma.getmaskarray(tokens)).any(1)
+    lost: Any = np.ma.getmaskarray(tokens).any(1)
     runs = np.split(tokens.data, np.flatnonzero(np.diff(lost)) + 1)
     parts, column = [], 0
     for run in runs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 
@@ -12,7 +13,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
     OSError, with the file's name.
     """
-    part = path.with_name(f".pcodec-{os.getpid()}-{path.name}.part")
+    part = path.with_name(f".pcodec-{secrets.token_hex(4)}-{path.name}.part")
     try:
         with part.open("wb") as file:
             file.write(data)

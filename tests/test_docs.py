@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+import soundfile
 
 import pcodec
 from pcodec.cli import cli
@@ -177,6 +178,31 @@ def test_the_python_of_the_tutorial_and_the_guide_runs(page, tmp_path, monkeypat
         assert (names["stored"] == names["tokens"]).all()
         assert (names["streamed"] == names["tokens"]).all()
         assert len(names["concealed"]) == len(names["decoded"])
+
+
+@pytest.mark.filterwarnings("ignore")  # of what the page imports
+def test_the_guide_for_language_models_runs(tmp_path, monkeypatch, speech, capsys):
+    for name in ("pyarrow", "webdataset", "datasets", "torch"):
+        pytest.importorskip(name)
+    (tmp_path / "speech").mkdir()
+    for i in range(4):
+        soundfile.write(tmp_path / "speech" / f"{i}.flac", speech[16000 * i :], 16000)
+    (tmp_path / "speech" / "bad.wav").write_bytes(b"nothing")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    names = {}
+    blocks = fences(ROOT / "docs" / "howto" / "language-model.md")
+    for language, text in blocks:
+        if language == "bash":
+            (arguments,) = calls(text.strip())
+            assert cli.main([*arguments, "--workers", "1"], standalone_mode=False) == 3
+        elif language == "python":
+            exec(compile(text, "language-model.md", "exec"), names)
+    assert [len(grid) for grid in names["grids"]] == [143, 112, 80, 49]
+    assert names["batch"].shape == (4, 148, 24)
+    assert names["losses"][-1] < names["losses"][0]
+    assert names["tokens"].shape == (48, 24) and names["wav"].shape == (48 * 512,)
 
 
 def test_the_commands_of_the_tutorial_work_in_their_order(tmp_path):

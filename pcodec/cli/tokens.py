@@ -88,7 +88,7 @@ def show(steps: Iterator[Step], shards: int, quiet: bool) -> tuple[int, int, flo
     help="Who does it: this machine, or a Ray cluster.",
 )  # fmt: skip
 @click.option(
-    "--address", help="Of the Ray cluster: auto, or ray://HOST:10001 (default: starts one here)."
+    "--address", help="Of the Ray cluster: auto, or HOST:PORT (default: starts one here)."
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")
 def tokens(

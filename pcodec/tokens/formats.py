@@ -78,19 +78,16 @@ def webdataset(rows: Sequence[Row], facts: Facts, shard: int) -> bytes:
 
 def numpy(rows: Sequence[Row], facts: Facts, _shard: int) -> bytes:
     """Arrays of all rows: those of row i are ``tokens[offsets[i]:offsets[i + 1]]``."""
+    arrays: dict[str, Any] = {
+        "tokens": _tokens(rows, facts),
+        "offsets": _offsets(rows),
+        "seconds": np.array([row.seconds for row in rows], np.float64),
+        "samples": np.array([row.samples for row in rows], np.int64),
+    }
+    for name in ("id", "path", "speaker", "error"):
+        arrays[name] = np.array([getattr(row, name) or "" for row in rows], np.str_)
     out = io.BytesIO()
-    np.savez_compressed(
-        out,
-        tokens=_tokens(rows, facts),
-        offsets=_offsets(rows),
-        seconds=np.array([row.seconds for row in rows], np.float64),
-        samples=np.array([row.samples for row in rows], np.int64),
-        **{
-            name: np.array([getattr(row, name) or "" for row in rows], np.str_)
-            for name in ("id", "path", "speaker", "error")
-        },
-        **{name: np.array(value) for name, value in facts._asdict().items()},
-    )
+    np.savez_compressed(out, **arrays, **facts._asdict())
     return out.getvalue()
 
 

@@ -95,7 +95,10 @@ def start(
 def _resume(output: Output, about: bytes) -> set[str]:
     """The files of an output that this job began; PcodecError if another one did."""
     storage.make_folder(output.folder)
-    there = storage.list_folder(output.folder) or []
+    try:
+        there = storage.list_folder(output.folder) or []
+    except FileNotFoundError:  # an object store has no folders
+        there = []
     shards = {name for name in there if output.has(storage.join(output.folder, name))}
     note = f".{output.stem}.json"
     location = storage.join(output.folder, note)

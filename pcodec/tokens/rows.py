@@ -59,13 +59,17 @@ class Tokenizer:
         try:
             if clip.error is not None:
                 raise AudioError(clip.error)
+            if clip.data is None and not storage.is_remote(clip.location):
+                Path(clip.location).stat()  # tells more than libsndfile if there is no such file
             is_pcx = clip.path.lower().endswith(PCX)
             seconds, samples, tokens = self._stored(clip) if is_pcx else self._encoded(clip)
             return self._row(clip, seconds, samples, tokens)
         except PcodecError as error:
             text = str(error)
+        except FileNotFoundError:
+            text = "no such file"
         except OSError as error:
-            if storage.is_remote(clip.location) and not isinstance(error, FileNotFoundError):
+            if storage.is_remote(clip.location):
                 raise
             text = error.strerror or str(error)
         for name in (clip.location, "standard input"):  # the row says which file it is

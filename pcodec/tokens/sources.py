@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import itertools
@@ -183,10 +182,8 @@ def _list(location: str) -> Iterator[Clip]:
 
 def _cuts(location: str) -> Iterator[Clip]:
     """Lhotse's cuts or recordings, a JSON object a line; paths count from the current folder."""
-    with contextlib.ExitStack() as stack:
-        lines: Iterable[bytes] = stack.enter_context(storage.open_file(location))
-        if location.endswith(".gz"):
-            lines = stack.enter_context(gzip.open(lines))
+    with storage.open_file(location) as file:
+        lines: Iterable[bytes] = gzip.GzipFile(fileobj=file) if location.endswith(".gz") else file
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():
