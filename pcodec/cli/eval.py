@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pcodec import models
+from pcodec import folders, models
 from pcodec.cli import EXIT_ERROR
 from pcodec.cli.output import STREAM, open_output
 from pcodec.cores import cores
@@ -26,11 +26,10 @@ NAMES = (*DEFAULT, "distillmos", "speaker")
 
 
 @contextlib.contextmanager
-def cache_folder(keep: bool) -> Iterator[Path]:
+def kept(keep: bool) -> Iterator[Path]:
     """Where coded files and scores are kept: the user's cache, or a folder that goes away."""
     if keep:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        yield Path(home) / "pcodec" / "eval"
+        yield folders.cache_folder() / "eval"
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
@@ -71,7 +70,7 @@ def table(document: dict[str, Any]) -> str:
     help="What to measure (repeatable): pcodec, pcodec-hifigan, opus-8, speex-7.75, amrwb-8.85, "
     "codec2-3.2, lc3-16, original; 'all' for all of them; "
     "'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
-    "'NAME=python:MODULE:FUNCTION'.  [default: pcodec]",
+    "'NAME=python:MODULE:FUNCTION'; 'NAME=model:DIR' for another model.  [default: pcodec]",
 )  # fmt: skip
 @click.option(
     "--metrics", default=",".join(DEFAULT), show_default=True,
@@ -122,7 +121,7 @@ def eval(  # noqa: A001
     except ImportError as error:
         raise PcodecError(f"eval needs pip install 'pcodec-speech[eval]' ({error})") from error
     models.find(model)
-    with cache_folder(not no_cache) as folder:
+    with kept(not no_cache) as folder:
         count = workers or cores()
         job = Evaluation(data, peers.expand(specs, model), names, model, count, folder, quiet)
         document = job.run()
