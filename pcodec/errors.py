@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from typing_extensions import Self
@@ -64,3 +66,8 @@ class VersionError(FormatError):
 
 class ModelMismatchError(PcodecError):
     """A stream made with a model that is not installed."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that an unknown one is probably meant to be, None if nothing is like it."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1)), None)

@@ -1,14 +1,20 @@
-"""Finding the models that are installed; needs no torch.
+"""Finding the models that are installed, and installing more; needs no torch.
 
 A model is a folder with a config.json; the weights lie beside it. The shipped ones travel
-in the wheel as pcodec/models, and lie in models/ of a source tree.
+in the wheel as pcodec/models, and lie in models/ of a source tree. Further ones lie in the
+folders that $PCODEC_MODELS names, and in one folder per user, where `add` puts them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +22,12 @@ from numpy.typing import NDArray
 
 from pcodec.config import CodecConfig
 from pcodec.errors import ModelMismatchError, PcodecError
+from pcodec.folders import data_folder
 from pcodec.pcx.layout import Header
 
 DEFAULT = "speech16k"
+NEEDED = ("encoder", "codebook", "decoder")
+"""parts of a model, besides a vocoder, without which it does not work"""
 VOCODERS = ("spectral", "hifigan")
 GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "phase_rows", "bits")
 
@@ -67,13 +76,31 @@ def read_model(folder: Path) -> Model:
         raise PcodecError(f"{path}: not the configuration of a model ({error})") from error
 
 
-def installed() -> list[Model]:
-    """All the models that came with the package."""
+def search_path() -> list[Path]:
+    """The folders of model folders: shipped ones, those in $PCODEC_MODELS, the user's own."""
     here = Path(__file__).parent
-    for root in (here / "models", here.parent / "models"):
-        if root.is_dir():
-            return [read_model(path.parent) for path in sorted(root.glob("*/config.json"))]
-    return []
+    shipped = [root for root in (here / "models", here.parent / "models") if root.is_dir()]
+    named = os.environ.get("PCODEC_MODELS", "").split(os.pathsep)
+    path = shipped[:1] + [Path(root) for root in named if root]
+    with contextlib.suppress(PcodecError):  # who has no home has no models there
+        path.append(_own())
+    return path
+
+
+def folders() -> Iterator[Path]:
+    """The model folders of the search path, readable or not, in its order."""
+    for root in search_path():
+        with contextlib.suppress(OSError):  # a folder that this user cannot look into
+            yield from sorted(path.parent for path in root.glob("*/config.json"))
+
+
+def installed() -> list[Model]:
+    """The models of the search path that can be read; of those of one name the first."""
+    models: dict[str, Model] = {}
+    for folder in folders():
+        with contextlib.suppress(PcodecError):  # no reason for the others not to work
+            models.setdefault(folder.name, read_model(folder))
+    return list(models.values())
 
 
 def find(name: str | None = None) -> Model:
@@ -84,7 +111,62 @@ def find(name: str | None = None) -> Model:
         return models[name]
     if Path(name).is_dir():
         return read_model(Path(name))
+    for folder in folders():
+        if folder.name == name:
+            return read_model(folder)  # or says why it cannot be read
     raise PcodecError(f"no model {name!r}; installed: {', '.join(models) or 'none'}")
+
+
+def add(folder: Path, name: str | None = None, link: bool = False) -> Path:
+    """Installs a model for this user, under the name of its folder or another one.
+
+    link: whether to link to the folder, instead of copying what is needed of it. Returns where
+    it then lies; PcodecError if the model is not complete or the name is taken.
+    """
+    folder = folder.resolve()
+    model, name = read_model(folder), name or folder.name
+    parts = [part for part in NEEDED if not (folder / f"{part}.safetensors").exists()]
+    if not model.vocoders:
+        parts.append(VOCODERS[0])
+    if parts:
+        raise PcodecError(f"{folder}: has no weights of {', '.join(parts)} yet")
+    if Path(name).name != name or name.startswith(("-", ".")):
+        raise PcodecError(f"{name!r} cannot be the name of a model")
+    for other in folders():
+        if other.name == name:
+            raise PcodecError(f"{other}: a model of this name is installed; --name gives another")
+    target = _own() / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        target.symlink_to(folder, target_is_directory=True)
+        return target
+    # Complete before it can be found.
+    with tempfile.TemporaryDirectory(dir=target.parent.parent) as temporary:
+        part = Path(temporary, name)
+        part.mkdir()
+        for pattern in ("config.json", "*.safetensors", "*.md", "*.toml"):
+            for path in folder.glob(pattern):
+                if not path.name.endswith(".discriminator.safetensors"):
+                    shutil.copyfile(path, part / path.name)
+        part.rename(target)
+    return target
+
+
+def remove(name: str) -> Path:
+    """Removes a model that `add` has installed, or the link to it; PcodecError if it is none."""
+    target = _own() / name
+    if Path(name).name != name or not (target.is_symlink() or target.is_dir()):
+        where = next((f" (it lies in {f.parent})" for f in folders() if f.name == name), "")
+        raise PcodecError(f"--add has installed no model {name!r}{where}")
+    if target.is_symlink():
+        target.unlink()
+    else:
+        shutil.rmtree(target)
+    return target
+
+
+def _own() -> Path:
+    return data_folder() / "models"
 
 
 def for_header(header: Header, model: Model | None = None) -> Model:

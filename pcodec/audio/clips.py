@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pcodec.audio.formats import AUDIO_SUFFIXES
-from pcodec.errors import AudioError
+from pcodec.errors import AudioError, nearest
 
 
 def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
@@ -36,13 +36,26 @@ def read_tsv(file: Iterable[str], name: Path | str) -> list[dict[str, str]]:
     except csv.Error as error:
         raise AudioError(f"{name}: not a tab-separated list ({error})") from error
     if not rows or "path" not in rows[0]:
-        raise AudioError(f"{name}: not a tab-separated list with a column 'path'")
+        raise AudioError(
+            f"{name}: not a tab-separated list with a column 'path'{_but('path', rows)}"
+        )
     for number, row in enumerate(rows, 2):
         if not row["path"]:
             raise AudioError(f"{name}: line {number} has no path")
     return rows
 
 
+def _but(column: str, rows: list[dict[str, str]]) -> str:
+    """The end of a message about a missing column: what may be that one, misspelt."""
+    there = [name for name in (rows or [{}])[0] if name is not None]  # of surplus fields
+    like = nearest(column, there)
+    return f", but {like!r}" if like else ""
+
+
 def find_clips(data: Path) -> list[tuple[Path, str]]:
     """(file, speaker) of each clip of a list; unless told, a file's folder is its speaker."""
-    return [(path, row.get("speaker") or str(path.parent)) for path, row in read_list(data)]
+    clips = read_list(data)
+    rows = [row for _, row in clips]
+    if rows and "speaker" not in rows[0] and (but := _but("speaker", rows)):
+        raise AudioError(f"{data}: has no column 'speaker'{but}")
+    return [(path, row.get("speaker") or str(path.parent)) for path, row in clips]

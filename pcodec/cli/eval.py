@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pcodec import models
+from pcodec import folders, models
 from pcodec.cli import EXIT_ERROR, error_line
 from pcodec.cli.output import STREAM, open_output
 from pcodec.cores import threads_for
@@ -21,20 +21,19 @@ from pcodec.eval.metrics import METRICS
 
 
 @contextlib.contextmanager
-def cache_folder(keep: bool) -> Iterator[Path]:
+def kept(keep: bool) -> Iterator[Path]:
     """Where coded files and scores are kept: the user's cache, or a folder that goes away."""
     if keep:
         try:
-            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-            kept = Path(home) / "pcodec" / "eval"
-            kept.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=kept).close()
+            folder = folders.cache_folder() / "eval"
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
         except (OSError, RuntimeError) as error:  # there may be no home
             raise PcodecError(
                 f"the cache cannot be written ({error_line(error)}); --no-cache keeps no results,"
                 " XDG_CACHE_HOME=DIR keeps them in DIR"
             ) from error
-        yield kept
+        yield folder
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
@@ -75,7 +74,7 @@ def table(document: dict[str, Any]) -> str:
     help="What to measure (repeatable): pcodec, pcodec-hifigan, opus-8, speex-7.75, amrwb-8.85, "
     "codec2-3.2, lc3-16, original; 'all' for all of them; "
     "'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
-    "'NAME=python:MODULE:FUNCTION'.  [default: pcodec]",
+    "'NAME=python:MODULE:FUNCTION'; 'NAME=model:DIR' for another model.  [default: pcodec]",
 )  # fmt: skip
 @click.option(
     "--metrics", default=",".join(m.name for m in METRICS.values() if m.default),
@@ -128,7 +127,7 @@ def eval(  # noqa: A001
     except ImportError as error:
         raise needs_extra("eval", "eval", error) from error
     models.find(model)
-    with cache_folder(not no_cache) as folder:
+    with kept(not no_cache) as folder:
         count = threads_for(workers)
         job = Evaluation(data, peers.expand(specs, model), names, model, count, folder, quiet)
         document = job.run()

@@ -3,113 +3,171 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from pcodec import models
 from pcodec.errors import PcodecError, needs_extra
+from pcodec.folders import cache_folder
 
-STAGES = (
-    "vqvae",
-    "adversarial",
-    "vocoder",
-    "joint",
-    "end_to_end",
-    "refine",
-    "hifigan",
-    "concealment",
-)
+STAGES = {
+    "vqvae": "encoder, codebook and decoder; all other stages need them",
+    "adversarial": "the same against an adversary; an experiment, which has gained nothing yet",
+    "vocoder": "the vocoder, on what those reconstruct; from here on there is sound",
+    "joint": "decoder and vocoder together: clearer; the bitstream stays",
+    "end_to_end": "all of these together: the codes learn what is heard; a new bitstream",
+    "refine": "decoder and vocoder against an adversary, at the end; the bitstream stays",
+    "hifigan": "the paper's vocoder beside ours, for comparison; the slowest; can be skipped",
+    "concealment": "foresees columns that are lost on the way; can be skipped",
+}
+"""What each stage makes, in their order."""
+
+EPILOG = "\b\nStages, in order:\n" + "\n".join(f"  {k:12} {v}" for k, v in STAGES.items())
 
 
-@click.command()
-@click.argument("stage", type=click.Choice([*STAGES, "all"]))
+def table(recipe: dict[str, Any]) -> str:
+    """The stages as aligned text, with what a recipe says they cost."""
+    lines = [["stage", "steps", "crops", "minutes", "makes"]]
+    for name, makes in STAGES.items():
+        own = recipe.get(name, {})
+        costs = [str(own.get(key, "-")) for key in ("steps", "batch", "minutes")]
+        lines.append([name, *costs, makes])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        f"{line[0]:{widths[0]}}  "
+        + "  ".join(f"{cell:>{width}}" for cell, width in zip(line[1:4], widths[1:4], strict=True))
+        + f"  {line[4]}"
+        for line in lines
+    )
+
+
+def choose_device(device: str) -> str:
+    """cpu or cuda, of what --device says; PcodecError if there is no such thing."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        why = "the installed torch is a build for CPUs" if torch.version.cuda is None else "no GPU"
+        raise PcodecError(f"--device cuda: torch finds no CUDA device ({why})")
+    return "cuda" if there and device != "cpu" else "cpu"
+
+
+@click.command(epilog=EPILOG)
+@click.argument("stage", type=click.Choice([*STAGES, "all"]), required=False)
+@click.option("--list", "list_", is_flag=True, help="List the stages, with the recipe's costs.")
 @click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The recipe, such as models/speech16k/train.toml.",
-)
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The recipe.  [default: train.toml of the shipped model]",
+)  # fmt: skip
 @click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    required=True,
-    help="A folder of audio, or a tsv list with columns path and speaker.",
-)
+    "--data", type=click.Path(exists=True, path_type=Path),
+    help="A folder of speech, or a tsv list with columns path and speaker.  [required]",
+)  # fmt: skip
 @click.option(
     "--noise", type=click.Path(exists=True, path_type=Path), help="Noise and music to mix in."
 )
 @click.option(
-    "--dev", type=click.Path(exists=True, path_type=Path), help="Speech to measure on, 16 kHz."
+    "--dev", type=click.Path(exists=True, path_type=Path),
+    help="Speech to measure on, of other speakers.",
+)  # fmt: skip
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path),
+    help="Where the model, its logs and the state to go on from go.  [required]",
+)  # fmt: skip
+@click.option(
+    "--init", metavar="NAME|DIR", help="A model to start from, instead of random weights."
 )
 @click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Where the model, its logs and the state to resume from go.",
-)
+    "--skip", type=click.Choice([*STAGES]), multiple=True,
+    help="With all: a stage to leave out (repeatable).",
+)  # fmt: skip
+@click.option("--steps", type=click.IntRange(1), help="Steps of a stage, instead of the recipe's.")
 @click.option(
-    "--init",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A model to start from, instead of random weights.",
-)
-@click.option("--steps", type=click.IntRange(1), help="Steps, instead of the recipe's.")
+    "--minutes", type=click.FloatRange(0, min_open=True),
+    help="Minutes of training instead of steps; all divides them among its stages.",
+)  # fmt: skip
 @click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
+    "--batch-scale", type=click.IntRange(1), default=1, show_default=True,
+    help="How many times as large the recipe's batches are, over as many crops in all.",
+)  # fmt: skip
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
     help="Where the networks run.",
-)
+)  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
 def train(
-    stage: str,
-    config: Path,
-    data: Path,
+    stage: str | None,
+    list_: bool,
+    config: Path | None,
+    data: Path | None,
     noise: Path | None,
     dev: Path | None,
-    out: Path,
-    init: Path | None,
+    out: Path | None,
+    init: str | None,
+    skip: tuple[str, ...],
     steps: int | None,
+    minutes: float | None,
+    batch_scale: int,
     device: str,
     threads: int | None,
-) -> None:
-    """Train a stage of a model, or all of them in order.
+) -> int:
+    """Train a STAGE of a model, or all of them in order.
 
-    A stage starts from what the earlier ones left in --out. Interrupted, it goes on from
-    its last saved state when it is called again.
+    A stage starts from what the earlier ones left in --out, which becomes a model folder.
+    Ctrl-C ends it after the step, and saves; called again, it goes on from there. What is
+    trained a second time goes on as well: to begin anew, take another --out.
     """
-    # The stages share what was compiled.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((out / "cache" / "compiled").resolve()))
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
     try:
-        import pcodec.eval.metrics  # noqa: F401
-        from pcodec.train.run import run_stage
+        from pcodec.train import run
+        from pcodec.train.stop import Stop
     except ImportError as error:
         raise needs_extra("train", "train", error) from error
     import torch
 
+    config = config or models.find().folder / "train.toml"
+    recipe = run.read_recipe(config)
+    if list_:
+        click.echo(table(recipe))
+        return 0
+    if stage is None or data is None or out is None:
+        raise click.UsageError("a STAGE (or all), --data and --out are needed; --list lists stages")
+    if skip and stage != "all":
+        raise click.UsageError("--skip is for all")
+    if steps and minutes:
+        raise click.UsageError("--steps and --minutes exclude each other")
+    names = [name for name in STAGES if name in recipe and name not in skip]
+    if stage != "all":
+        names = [stage]
+    if not names:
+        raise PcodecError(f"{config}: all its stages are skipped")
+    where = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PcodecError("no CUDA device is available")
-    try:
-        recipe = tomllib.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PcodecError(f"{config}: {error}") from error
-    if unknown := sorted(set(recipe) - {"codec", *STAGES}):
-        raise PcodecError(f"{config}: no stage is called {', '.join(unknown)}")
-    if stage == "all" and not set(recipe) & set(STAGES):
-        raise PcodecError(f"{config}: has no stages")
-    for name in STAGES if stage == "all" else (stage,):
-        if stage != "all" and name not in recipe:
-            raise PcodecError(f"{config}: has no stage [{name}]")
-        if name in recipe:
-            run_stage(name, recipe, data, noise, dev, out, init, steps, device)
+    start = None
+    if init is not None:
+        start = Path(init) if Path(init).is_dir() else models.find(init).folder
+    # Trainings share what was compiled for them.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    each = run.shares(names, recipe, minutes) if minutes else {}
+    common = (recipe, data, noise, dev, out, start, steps, where)
+    with Stop() as stop:
+        try:
+            run.prepare(names, *common, each, batch_scale)
+            for name in names:
+                run.run_stage(name, *common, each.get(name), batch_scale, stop)
+                if stop.number is not None:
+                    break
+        except KeyboardInterrupt:
+            click.echo("pcodec: interrupted; what was saved before stays", err=True)
+            stop.number = stop.number or signal.SIGINT
+    if stop.number is None:
+        if stage == "all":
+            click.echo(f"{out} is a model: pcodec encode --model {out} IN OUT", err=True)
+        return 0
+    click.echo(f"to go on: pcodec {shlex.join(sys.argv[1:])}", err=True)
+    return 128 + stop.number

@@ -15,7 +15,10 @@ from pcodec.networks.checkpoint import save_half
 from pcodec.train.discriminators import Judgement, discriminator_loss, feature_loss, generator_loss
 from pcodec.train.precision import mixed_precision
 
+Losses = dict[str, Tensor]
+"""scalars by name, where they were computed: to look at one is to wait for it"""
 Logs = dict[str, float]
+"""scalars by name, as they are told"""
 
 
 class Game:
@@ -37,7 +40,7 @@ class Game:
             judgements: list[Judgement] = self.discriminator(x)
         return judgements
 
-    def update(self, real: Tensor, fake: Tensor) -> Logs:
+    def update(self, real: Tensor, fake: Tensor) -> Losses:
         """One update of the discriminator."""
         self.discriminator.requires_grad_(True)
         loss = discriminator_loss(self._judge(real), self._judge(fake.detach()))
@@ -45,7 +48,7 @@ class Game:
         loss.backward()
         nn.utils.clip_grad_norm_(self.discriminator.parameters(), 10.0)
         self.optimizer.step()
-        return {"discriminator": float(loss.detach())}
+        return {"discriminator": loss.detach()}
 
     def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Adversarial and feature-matching loss of the generator."""

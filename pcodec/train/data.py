@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
+import shutil
+import signal
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pcodec.audio.clips import find_clips
 from pcodec.audio.pcm import Samples
-from pcodec.audio.reader import read
+from pcodec.audio.reader import Reader, read
+from pcodec.cores import cores
 from pcodec.dsp import HIGH_PASS_HZ
 from pcodec.errors import AudioError
+
+MAX_WORKERS = 16
+"""Processes that make batches for a GPU; for a CPU one is enough."""
+
+
+@lru_cache
+def _high_pass(length: int, rate: int) -> NDArray[np.complex128]:
+    s = 1j * np.fft.rfftfreq(length, 1 / rate) / HIGH_PASS_HZ
+    response: NDArray[np.complex128] = s**2 / (s**2 + 2**0.5 * s + 1)
+    return response
 
 
 def high_passed(samples: Samples, rate: int) -> Samples:
     """Samples (n,) after the encoder's high pass, in one piece; it wraps around their end."""
-    s = 1j * np.fft.rfftfreq(len(samples), 1 / rate) / HIGH_PASS_HZ
-    response = s**2 / (s**2 + 2**0.5 * s + 1)
-    return np.fft.irfft(np.fft.rfft(samples) * response, len(samples)).astype(np.float32)
+    spectrum = np.fft.rfft(samples) * _high_pass(len(samples), rate)
+    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+
+
+def seconds_of(path: Path) -> float:
+    """What a file's header says of its length, 0 if it says nothing; AudioError if unreadable."""
+    reader = Reader(path)
+    reader.close()
+    return (reader.frames or 0) / reader.rate
 
 
 class Corpus:
@@ -37,39 +58,91 @@ class Corpus:
     """
 
     def __init__(self, data: Path, cache: Path, sample_rate: int) -> None:
-        clips = find_clips(data)
-        if not clips:
+        """Looks at the files; they are read when samples are first asked for.
+
+        data: a folder, a tsv list or a file. cache: the folder for the memory-mapped file.
+        """
+        self.clips = find_clips(data)
+        if not self.clips:
             raise AudioError(f"{data}: no audio files found")
-        states = [(state.st_size, state.st_mtime_ns) for state in (p.stat() for p, _ in clips)]
-        about = repr([data.resolve(), sample_rate, clips, states])
+        states = [(state.st_size, state.st_mtime_ns) for state in (p.stat() for p, _ in self.clips)]
+        about = repr([data.resolve(), sample_rate, self.clips, states])
         key = hashlib.sha256(about.encode()).hexdigest()[:16]
-        store, ends = cache / f"{key}.s16", cache / f"{key}.npy"
-        if not ends.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            self._build(clips, store, ends, sample_rate)
+        self.store, self.ends_file = cache / f"{key}.s16", cache / f"{key}.npy"
         self.sample_rate = sample_rate
-        self.samples = np.memmap(store, np.int16, "r")
-        self.ends = np.load(ends)
-        self.starts = np.concatenate([[0], self.ends[:-1]])
+
+    @property
+    def speakers(self) -> int:
+        return len({speaker for _, speaker in self.clips})
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the memory-mapped file is there."""
+        return self.ends_file.exists()
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of all clips; before they are read, what their headers say."""
+        if self.is_read:
+            return float(self.ends[-1]) / self.sample_rate
+        paths = [path for path, _ in self.clips]
+        return sum(map(seconds_of, tqdm(paths, "looking at files", unit="file", disable=None)))
+
+    @property
+    def bytes(self) -> int:
+        """What the memory-mapped file takes."""
+        return round(2 * self.seconds * self.sample_rate)
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Where each clip ends in `samples`."""
+        if not self.is_read:
+            self._read()
+        ends: NDArray[np.int64] = np.load(self.ends_file)
+        return ends
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        return np.concatenate([[0], self.ends[:-1]])
+
+    @cached_property
+    def samples(self) -> NDArray[np.int16]:
+        """All clips, one after the other."""
+        if not self.is_read:
+            self._read()
+        return np.memmap(self.store, np.int16, "r")
+
+    @cached_property
+    def shares(self) -> NDArray[np.float64]:
+        """Of all draws those that fall on a clip or on one before it."""
         lengths = (self.ends - self.starts).astype(float)
         of_speaker: dict[str, float] = defaultdict(float)
-        for (_, speaker), length in zip(clips, lengths, strict=True):
+        for (_, speaker), length in zip(self.clips, lengths, strict=True):
             of_speaker[speaker] += length
-        totals = np.array([max(1.0, of_speaker[speaker]) for _, speaker in clips])
-        self.shares = np.cumsum(lengths / np.sqrt(totals))
-        self.shares /= self.shares[-1]
+        totals = np.array([max(1.0, of_speaker[speaker]) for _, speaker in self.clips])
+        shares = np.cumsum(lengths / np.sqrt(totals))
+        return shares / shares[-1]
 
-    @staticmethod
-    def _build(clips: list[tuple[Path, str]], store: Path, ends: Path, sample_rate: int) -> None:
+    def _read(self) -> None:
+        cache = self.store.parent
+        cache.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(cache).free
+        if self.bytes > free:
+            need = f"{self.bytes / 1e9:.2f} GB for the audio, {free / 1e9:.2f} GB are free"
+            raise AudioError(f"{cache}: the disk is too small: {need}")
         lengths = []
-        with store.open("wb") as out:
-            for path, _ in tqdm(clips, "reading audio", unit="file", disable=None):
-                mono = read(path, sample_rate)
+        with self.store.open("wb") as out:
+            for path, _ in tqdm(self.clips, "reading audio", unit="file", disable=None):
+                mono = read(path, self.sample_rate)
                 out.write((mono.clip(-1, 32767 / 32768) * 32768).astype("<i2").tobytes())
                 lengths.append(len(mono))
         if not any(lengths):
-            raise AudioError(f"{clips[0][0]}: holds no samples, nor does any other file")
-        np.save(ends, np.cumsum(lengths))
+            raise AudioError(f"{self.clips[0][0]}: holds no samples, nor does any other file")
+        np.save(self.ends_file, np.cumsum(lengths))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that makes batches maps the file itself.
+        return {name: value for name, value in vars(self).items() if name != "samples"}
 
     def crop(self, length: int, rng: np.random.Generator) -> Samples:
         """A random piece of ``length`` samples; a shorter clip stands somewhere in silence."""
@@ -124,18 +197,26 @@ class Batches:
         rng = np.random.default_rng([self.seed, step])
         return torch.from_numpy(np.stack([self.item(rng) for _ in range(self.batch)]))
 
-    def stream(self, step: int, ahead: int = 4) -> Iterator[Tensor]:
-        """Batches from a step on, made by a thread beside the training."""
-        ready: queue.Queue[Tensor | Exception] = queue.Queue(ahead)
+    __getitem__ = at
 
-        def work() -> None:
-            try:
-                for k in range(step, 1 << 60):
-                    ready.put(self.at(k))
-            except Exception as error:
-                ready.put(error)
+    def stream(self, step: int, device: torch.device | None = None) -> Iterator[Tensor]:
+        """Batches from a step on, made by other processes beside the training."""
+        cuda = device is not None and device.type == "cuda"
+        loader: DataLoader[Tensor] = DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=range(step, 1 << 60),
+            num_workers=min(MAX_WORKERS, max(1, cores() - 1)) if cuda else 1,
+            pin_memory=cuda,
+            prefetch_factor=4,
+            worker_init_fn=_ignore_signals,
+            generator=torch.Generator(),  # it draws a seed, and not from the training's numbers
+        )
+        return iter(loader)
 
-        threading.Thread(target=work, daemon=True).start()
-        while not isinstance(batch := ready.get(), Exception):
-            yield batch
-        raise batch
+
+def _ignore_signals(_worker: int) -> None:
+    # They are for the training, which ends its step first; it ends this process then.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)

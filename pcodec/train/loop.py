@@ -5,26 +5,35 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from torch.utils.tensorboard import SummaryWriter
 
 from pcodec.audio.reader import read
+from pcodec.errors import PcodecError
 from pcodec.networks.checkpoint import replaced
-from pcodec.train.adversary import Logs
+from pcodec.train.adversary import Logs, Losses
 from pcodec.train.data import Batches, high_passed
+from pcodec.train.report import Length, Report, duration, say, words
 from pcodec.train.stages.base import Stage
+from pcodec.train.stop import Stop
+
+READ_EVERY, LINE_EVERY, MEASURE_EVERY = 50, 100, 1000
+"""Steps from one look at the losses, line of STAGE.jsonl, and measuring to the next."""
+
+SAVE_MINUTES = 10.0
 
 
-def learning_rate_factor(step: int, steps: int, warm_up: int) -> float:
-    """Linear warm-up, then a half cosine down to 2 %."""
+def learning_rate_factor(share: float, step: int, warm_up: float) -> float:
+    """Linear warm-up over steps, then a half cosine down to 2 % over the share that is done."""
     rise = min(1.0, (step + 1) / max(1, warm_up))
-    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def discriminator_file(stage: str) -> str:
@@ -76,81 +85,160 @@ def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) 
     return [clip[: len(clip) // column * column] for clip in clips if len(clip) >= column]
 
 
-def run(
-    stage: Stage,
-    batches: Batches,
-    out: Path,
-    clips: list[Tensor],
-    evaluate_every: int = 1000,
-    save_minutes: float = 10.0,
-) -> None:
-    """Runs a stage to its last step, from where the state in ``out`` stopped.
+class Means:
+    """Means of the losses over some steps, kept where these are computed."""
 
-    One that has taken it already is left alone, with what other stages made of its parts since.
+    def __init__(self) -> None:
+        self.sums: Losses = {}
+        self.count = 0
+
+    def add(self, losses: Losses) -> None:
+        """Those of one more step; waits for nothing."""
+        self.count += 1
+        values = {name: value.float() for name, value in losses.items()}
+        self.sums = {name: self.sums.get(name, 0) + value for name, value in values.items()}
+
+    def finite(self) -> bool:
+        """Whether the totals of all the steps are numbers; waits for them."""
+        return self.count == 0 or bool(torch.isfinite(self.sums["total"]))
+
+    def read(self) -> Logs:
+        """The means, which then begin anew; waits for them."""
+        means = torch.stack(list(self.sums.values())) / self.count
+        logs = dict(zip(self.sums, means.tolist(), strict=True))
+        self.sums, self.count = {}, 0
+        return logs
+
+
+def known(value: float) -> float | None:
+    """A value of STAGE.jsonl: five digits; null for what is no number, as JSON has none such."""
+    if isinstance(value, int):
+        return value
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def read_state(path: Path, mmap: bool = False) -> dict[str, Any] | None:
+    """What a stage left to go on from, None if nothing; PcodecError if the file is none such.
+
+    mmap: whether its tensors stay in the file.
     """
-    from torch.utils.tensorboard import SummaryWriter
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, "cpu", mmap=mmap, weights_only=True)
+        state["step"], state["seconds"], state["stage"], state["average"]
+    except Exception as error:
+        # Whatever torch or pickle says of a file that is none of theirs.
+        raise PcodecError(f"{path}: no state of a training; delete it to begin anew") from error
+    return state
 
-    settings, networks = stage.settings, stage.networks
-    state_file = out / "state" / f"{stage.name}.pt"
-    state_file.parent.mkdir(parents=True, exist_ok=True)
+
+def state_file(out: Path, stage: str) -> Path:
+    """Where a stage leaves what it needs to go on."""
+    return out / "state" / f"{stage}.pt"
+
+
+def run(
+    stage: Stage, batches: Batches, out: Path, clips: list[Tensor], length: Length, stop: Stop
+) -> None:
+    """Runs a stage to its end, or till a signal comes, from where the state in ``out`` stopped."""
+    settings, networks, name = stage.settings, stage.networks, stage.name
+    path = state_file(out, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
     average = Average(stage.trained, settings.ema, settings.share)
     step, seconds = 0, 0.0
-    if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
-        if state["step"] >= settings.steps:
-            text = f"{stage.name} has taken its steps; without {state_file} it begins anew"
-            print(text, file=sys.stderr)
-            return
+    if state := read_state(path):
         step, seconds = state["step"], state["seconds"]
-        stage.load_state(state["stage"])
-        average.load_state_dict(state["average"])
+        try:
+            stage.load_state(state["stage"])
+            average.load_state_dict(state["average"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            text = f"{path}: a state of other networks or options; delete it to begin anew"
+            raise PcodecError(text) from error
+        del state
+    first, means, logs = step, Means(), Logs()
 
     def save() -> None:
+        if not means.finite():
+            text = f"{name}: the loss is no number any more, before step {step}; what was saved "
+            raise PcodecError(f"{text}before stays in {out}: lower learning_rate, and go on")
         with average.applied():
             networks.save(out, stage.parts)
         if stage.game is not None:
-            stage.game.save(out / discriminator_file(stage.name))
+            stage.game.save(out / discriminator_file(name))
         # Last, as a stage whose state is that of its last step is done.
         state = {"step": step, "seconds": seconds, "stage": stage.state()}
         state["average"] = average.state_dict()
-        with replaced(state_file) as part:
+        with replaced(path) as part:
             torch.save(state, part)
 
     def evaluate() -> Logs:
-        with average.applied(), torch.no_grad():
-            return stage.evaluate(clips)
+        stop.patient = False  # it may take minutes
+        try:
+            with average.applied(), torch.no_grad():
+                return stage.evaluate(clips)
+        except KeyboardInterrupt:
+            if stop.number is None:
+                raise
+            return {}
+        finally:
+            stop.patient = True
 
-    writer = SummaryWriter(str(out / "logs" / stage.name))
-    record = (out / f"{stage.name}.jsonl").open("a")
-    bar = tqdm(total=settings.steps, initial=step, desc=stage.name, disable=None)
-    started = saved = time.monotonic()
-    stream = batches.stream(step)
-    while step < settings.steps:
-        factor = learning_rate_factor(step, settings.steps, settings.warm_up)
-        stage.set_learning_rate(settings.learning_rate * factor)
-        logs = stage.step(next(stream))
-        average.update(step)
-        step += 1
-        bar.update()
-        if step % 50 == 0 or step == settings.steps:
-            now = time.monotonic()
-            seconds, started = seconds + now - started, now
-            bar.set_postfix({k: f"{v:.3f}" for k, v in logs.items()}, refresh=False)
-            for name, value in logs.items():
-                writer.add_scalar(name, value, step)
-        if step % evaluate_every == 0 or step == settings.steps:
-            scores = evaluate() if clips else {}
-            for name, value in scores.items():
-                writer.add_scalar(f"dev/{name}", value, step)
-            line = {"step": step, "seconds": round(seconds), **logs, **scores}
-            known = {k: round(v, 4) if math.isfinite(v) else None for k, v in line.items()}
-            record.write(json.dumps(known) + "\n")
-            record.flush()
-            started = time.monotonic()
-        if time.monotonic() - saved > 60 * save_minutes:
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(contextlib.closing(Report(name, length, step, seconds)))
+        writer = stack.enter_context(SummaryWriter(str(out / "logs" / name)))
+        record = stack.enter_context((out / f"{name}.jsonl").open("a"))
+        stack.callback(setattr, stop, "patient", False)
+        stream = batches.stream(step, stage.device)
+        if stage.compiles:
+            where = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torch's cache")
+            say(f"{name}: compiling the training step: minutes on a CPU, once (kept in {where})")
+        mark = saved = time.monotonic()
+        measured, took = -math.inf, 0.0
+        while (share := length.share(step, seconds)) < 1 and stop.number is None:
+            factor = learning_rate_factor(share, step, settings.warm_up)
+            stage.set_learning_rate(settings.learning_rate * factor)
+            # While the first step compiles, there is nothing yet that could be lost.
+            stop.patient = step > first
+            means.add(stage.step(next(stream)))
+            average.update(step)
+            step += 1
+            stop.patient = True
+            if step > first + 1:  # nor does the first step say how long the others take
+                seconds += time.monotonic() - mark
+            ends = length.share(step, seconds) == 1
+            if step == first + 10 and not ends:
+                report.estimate(step, seconds)
+            if step % READ_EVERY == 0 or ends:
+                if not means.finite():
+                    save()  # which says why not
+                logs = means.read()
+                for key, value in logs.items():
+                    writer.add_scalar(key, value, step)
+            scores = Logs()
+            # At most a fifth of the time, be the steps as fast as they may.
+            now, due = time.monotonic(), step % MEASURE_EVERY == 0
+            if clips and stop.number is None and (ends or (due and now - measured > 4 * took)):
+                scores = evaluate()
+                measured = time.monotonic()
+                took = measured - now
+                for key, value in scores.items():
+                    writer.add_scalar(f"dev/{key}", value, step)
+                if scores:
+                    say(f"{name} step {step}, measured: {words(scores)}")
+            if step % LINE_EVERY == 0 or scores or ends:
+                line = {"step": step, "seconds": round(seconds), **logs}
+                line |= {"learning_rate": settings.learning_rate * factor, **scores}
+                record.write(json.dumps({k: known(v) for k, v in line.items()}) + "\n")
+                record.flush()
+            report.update(step, seconds, logs)
+            if time.monotonic() - saved > 60 * SAVE_MINUTES:
+                save()
+                saved = time.monotonic()
+            mark = time.monotonic()
+        if step > first:
             save()
-            saved = time.monotonic()
-    save()
-    record.close()
-    writer.close()
-    bar.close()
+        if length.share(step, seconds) < 1:
+            say(f"{name}: stopped after step {step}; saved in {out}")
+        else:
+            say(f"{name}: done, {step} steps in {duration(seconds)}; saved in {out}")

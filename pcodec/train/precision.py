@@ -10,7 +10,17 @@ import torch
 
 
 def mixed_precision(device: torch.device) -> Callable[[], torch.autocast]:
-    """Autocast to bfloat16, where the device multiplies it; elsewhere all stays float32."""
+    """Autocast to bfloat16, where the device multiplies it; elsewhere all stays float32.
+
+    What is not under autocast are filter banks and the search in the codebook: little work,
+    and it should be exact, so it is not given to TF32 either.
+    """
+    return partial(torch.autocast, device.type, torch.bfloat16, multiplies_bfloat16(device))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it: emulated, it takes much longer."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # since Ampere
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    enabled = device.type != "cpu" or bool(capabilities.get("avx512_bf16"))
-    return partial(torch.autocast, device.type, torch.bfloat16, enabled)
+    return device.type != "cpu" or bool(capabilities.get("avx512_bf16"))

@@ -76,6 +76,8 @@ def make(spec: str, model: str | None = None) -> Coder:
     if is_custom and name:
         if text.startswith("python:"):
             return python(name, text.removeprefix("python:"))
+        if text.startswith("model:"):
+            return pcodec(None, text.removeprefix("model:"), name)
         return command(name, text)
     family, _, rate = name.partition("-")
     if family == "pcodec":

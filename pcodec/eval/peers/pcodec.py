@@ -12,9 +12,14 @@ from pcodec.eval.metrics import RATE, Samples
 from pcodec.eval.peers.base import AbsentError, Coded, Coder, digest, timed
 
 
-def pcodec(vocoder: str, model: str | None) -> Coder:
-    """This codec, through a .pcx file's bytes."""
+def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> Coder:
+    """This codec, through a .pcx file's bytes.
+
+    vocoder: None for the first that the model has. name: what the table calls it.
+    """
     chosen = models.find(model)
+    if vocoder is None:
+        vocoder = next(iter(chosen.vocoders), "spectral")
     if vocoder not in chosen.vocoders:
         raise AbsentError(f"model {chosen.name} has no vocoder {vocoder!r}")
 
@@ -46,6 +51,7 @@ def pcodec(vocoder: str, model: str | None) -> Coder:
         bits = columns * codec.config.rows * codec.config.bits
         return Coded(decoded, bits, len(data), encode_seconds, decode_seconds, data)
 
-    name = "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
+    if name is None:
+        name = "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
     about = f"{chosen.name}, vocoder {vocoder}"
     return Coder(name, about, identity, run)

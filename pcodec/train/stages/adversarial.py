@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pcodec.networks.checkpoint import Networks
-from pcodec.train.adversary import Game, Logs
+from pcodec.train.adversary import Game, Losses
 from pcodec.train.discriminators import MelDiscriminator
-from pcodec.train.stages.base import Losses, Settings
+from pcodec.train.stages.base import Settings
 from pcodec.train.stages.vqvae import VqVae
 
 
@@ -36,7 +36,7 @@ class Adversarial(VqVae):
             losses["_mel"] = self.networks.mel.frames(samples)[0]
         return losses
 
-    def complete(self, losses: Losses) -> Logs:
+    def complete(self, losses: Losses) -> Losses:
         real, fake = losses["_mel"], losses["_decoded"]
         logs = self.opponent.update(real, fake)
         deceit, _ = self.opponent.judge(real, fake)
@@ -46,4 +46,4 @@ class Adversarial(VqVae):
         weight = (a.norm() / (b.norm() + 1e-6)).clamp(max=1e4)
         weight = weight * self.settings.options.get("adversarial", 0.5)
         losses["total"] = losses["total"] + weight * deceit
-        return {**logs, "deceit": float(deceit.detach()), "weight": float(weight)}
+        return {**logs, "deceit": deceit.detach(), "weight": weight}

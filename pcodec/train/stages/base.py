@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from pcodec.audio.resample import Resampler
-from pcodec.errors import PcodecError
+from pcodec.config import CodecConfig
+from pcodec.errors import PcodecError, nearest
 from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.excitation import Pitch
 from pcodec.networks.mel import level_of, normalize
-from pcodec.train.adversary import Game, Logs
+from pcodec.train.adversary import Game, Logs, Losses
 from pcodec.train.discriminators import SpectrogramDiscriminator
 from pcodec.train.losses import (
     DisturbanceLoss,
@@ -27,8 +30,10 @@ from pcodec.train.losses import (
 )
 from pcodec.train.pitch import pitch_loss, track_pitch
 from pcodec.train.precision import mixed_precision
+from pcodec.train.report import say
 
-Losses = dict[str, Tensor]
+TRIAL_STEPS = 100
+"""Fewer steps than these end before what was compiled for them would pay."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,20 +54,35 @@ class Settings:
     """of the trained weights in what is shipped; the rest is what the stage began with"""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """weights of the losses, by name"""
+    minutes: float = 0
+    """that the stage took where the recipe comes from; 0 for unknown"""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "columns"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: a whole number from 1 on")
-        for name in ("learning_rate", "warm_up", "ema", "share"):
+        for name in ("learning_rate", "warm_up", "ema", "share", "minutes"):
             if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: a number from 0 on")
 
+    def scaled(self, times: int) -> Settings:
+        """For batches so many times as large: fewer steps, which are larger, over as many crops.
 
-def refuse_disturbance(rate: int) -> None:
-    """PcodecError where PESQ is not defined."""
-    if rate != DisturbanceLoss.RATE:
-        raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
+        The learning rate grows with the root, as is usual for Adam; averages reach as far back
+        in crops.
+        """
+        options = dict(self.options)
+        if "judged" in options:
+            options["judged"] *= times
+        return dataclasses.replace(
+            self,
+            steps=math.ceil(self.steps / times),
+            batch=self.batch * times,
+            learning_rate=self.learning_rate * math.sqrt(times),
+            warm_up=math.ceil(self.warm_up / times),
+            ema=self.ema**times,
+            options=options,
+        )
 
 
 class Analysis(NamedTuple):
@@ -115,8 +135,7 @@ class Stage:
     """that a recipe may set"""
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
-        if unknown := sorted(set(settings.options) - set(self.options)):
-            raise ValueError(f"no option {', '.join(unknown)}")
+        self.check(networks.config, settings)
         self.networks, self.settings = networks, settings
         self.device = networks.mel.window.device
         self.autocast = mixed_precision(self.device)
@@ -137,7 +156,24 @@ class Stage:
         self.optimizer = torch.optim.AdamW(
             groups, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
         )
-        self.compiled = torch.compile(self.losses, dynamic=False)
+        self.compiled, disabled = self.losses, os.environ.get("TORCH_COMPILE_DISABLE") == "1"
+        self.compiles = settings.steps >= TRIAL_STEPS and not disabled
+        if self.compiles:
+            self.compiled = torch.compile(self.losses, dynamic=False)
+
+    @classmethod
+    def check(cls, config: CodecConfig, settings: Settings) -> None:
+        """PcodecError if a model cannot be trained with the stage's options."""
+        for name, value in settings.options.items():
+            if name not in cls.options:
+                like = nearest(name, cls.options)
+                known = f"did you mean {like}?" if like else f"known: {', '.join(cls.options)}"
+                raise PcodecError(f"stage {cls.name} has no option {name}; {known}")
+            if not isinstance(value, (int, float)):
+                raise PcodecError(f"stage {cls.name}: option {name} = {value!r}: a number")
+        if settings.options.get("disturbance") and config.sample_rate != DisturbanceLoss.RATE:
+            rate = config.sample_rate
+            raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
 
     def crop(self, samples: Tensor) -> Tensor:
         """Cuts the front end's overhang off: the samples that the mel frames are of."""
@@ -168,22 +204,32 @@ class Stage:
         """Losses by name; "total" is what is minimised. Detached extras start with "_"."""
         raise NotImplementedError
 
-    def step(self, samples: Tensor) -> Logs:
-        """One update; samples (B, n + 2 * overhang)."""
-        losses = self.compiled(samples.to(self.device))
+    def forward(self, samples: Tensor) -> Losses:
+        """What `losses` gives, compiled if it can be."""
+        try:
+            return self.compiled(samples)
+        except torch._dynamo.exc.TorchDynamoException as error:  # no compiler, no Python.h, ...
+            why = str(error).strip().splitlines()[0]
+            say(f"{self.name}: cannot be compiled, so each step takes twice as long ({why})")
+            self.compiled = self.losses
+            return self.losses(samples)
+
+    def step(self, samples: Tensor) -> Losses:
+        """One update; samples (B, n + 2 * overhang). What it gives may not be computed yet."""
+        losses = self.forward(samples.to(self.device, non_blocking=True))
         extra = self.complete(losses)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         norms = {
-            f"norm_{name}": float(nn.utils.clip_grad_norm_(parameters, self.max_norm))
+            f"norm_{name}": nn.utils.clip_grad_norm_(parameters, self.max_norm)
             for name, parameters in self.parameters.items()
         }
         self.optimizer.step()
-        logs = {k: float(v.detach()) for k, v in losses.items() if not k.startswith("_")}
+        told = {k: v.detach() for k, v in losses.items() if not k.startswith("_")}
         self.after(losses)
-        return {**logs, **extra, **norms}
+        return {**told, **extra, **norms}
 
-    def complete(self, losses: Losses) -> Logs:
+    def complete(self, losses: Losses) -> Losses:
         """Adds to the total what is not compiled: the adversarial terms."""
         return {}
 
@@ -238,8 +284,6 @@ class Waveform(Stage):
         self.disturbance = DisturbanceLoss().to(self.device)
         # Compiled with the rest, its overlapping columns take ten times as long as all else.
         self.consistency = torch.compiler.disable(networks.spectral.consistency)
-        if settings.options.get("disturbance"):
-            refuse_disturbance(rate)
         if settings.options.get("adversarial"):
             self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
 
@@ -285,7 +329,7 @@ class Waveform(Stage):
             losses["total"] = losses["total"] + weight * losses["disturbance"]
         return losses
 
-    def complete(self, losses: Losses) -> Logs:
+    def complete(self, losses: Losses) -> Losses:
         if self.game is None:
             return {}
         real, fake = losses["_target"], losses["_output"]
@@ -296,7 +340,7 @@ class Waveform(Stage):
         deceit, features = self.game.judge(real, fake)
         weight = self.settings.options["adversarial"]
         losses["total"] = losses["total"] + weight * (deceit + 4 * features)
-        return {**logs, "deceit": float(deceit.detach()), "features": float(features.detach())}
+        return {**logs, "deceit": deceit.detach(), "features": features.detach()}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         n = self.networks

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcodec.networks.checkpoint import Networks
-from pcodec.train.adversary import Logs
+from pcodec.train.adversary import Logs, Losses
 from pcodec.train.losses import MelDisturbanceLoss, loudness_weights, low_loss
-from pcodec.train.stages.base import Analysis, Losses, Settings, Stage, refuse_disturbance
+from pcodec.train.stages.base import Analysis, Settings, Stage
 
 
 class ConcealmentModel(Stage):
@@ -30,17 +30,16 @@ class ConcealmentModel(Stage):
         super().__init__(networks, settings)
         self.disturbance: MelDisturbanceLoss | None = None
         if settings.options.get("disturbance"):
-            refuse_disturbance(networks.config.sample_rate)
             self.disturbance = MelDisturbanceLoss(networks.config).to(self.device)
 
     @staticmethod
-    def draw_losses(batch: int, columns: int) -> Tensor:
+    def draw_losses(batch: int, columns: int, device: torch.device | None = None) -> Tensor:
         """(batch, columns) bool: in each item up to a third, in bursts of up to six columns."""
-        longest = torch.randint(1, 7, (batch, 1))
-        share = 0.02 + 0.3 * torch.rand(batch, 1)
-        begins = torch.rand(batch, columns) < share / ((longest + 1) / 2)
-        length = 1 + (longest * torch.rand(batch, columns)).long()
-        lost = torch.zeros(batch, columns, dtype=torch.bool)
+        longest = torch.randint(1, 7, (batch, 1), device=device)
+        share = 0.02 + 0.3 * torch.rand(batch, 1, device=device)
+        begins = torch.rand(batch, columns, device=device) < share / ((longest + 1) / 2)
+        length = 1 + (longest * torch.rand(batch, columns, device=device)).long()
+        lost = torch.zeros(batch, columns, dtype=torch.bool, device=device)
         for i in range(6):
             lost[:, i:] |= (begins & (length > i))[:, : columns - i]
         return lost
@@ -74,13 +73,13 @@ class ConcealmentModel(Stage):
         return errors
 
     def losses(self, samples: Tensor) -> Losses:
-        lost = self.draw_losses(len(samples), self.settings.columns).to(samples.device)
+        lost = self.draw_losses(len(samples), self.settings.columns, samples.device)
         analysis, latents = self.codes(samples)
         with torch.no_grad():
             wanted = self.decode(latents)
         losses = self.errors(analysis, wanted, lost, self.foresee(latents, lost))
         weights = {"mel": 1.0, "low": 0.5, **self.settings.options}
-        total = sum((weights[k] * x for k, x in losses.items()), torch.zeros(()))
+        total = sum((weights[k] * x for k, x in losses.items()), samples.new_zeros(()))
         return {**losses, "total": total}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from pcodec.train.adversary import Losses
 from pcodec.train.discriminators import WaveformDiscriminator
-from pcodec.train.stages.base import Losses, Waveform
+from pcodec.train.stages.base import Waveform
 
 
 class HifiGanVocoder(Waveform):

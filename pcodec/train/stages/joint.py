@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pcodec.train.stages.base import Losses, Waveform
+from pcodec.train.adversary import Losses
+from pcodec.train.stages.base import Waveform
 
 
 class Joint(Waveform):

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pcodec.train.stages.base import Losses, Waveform
+from pcodec.train.adversary import Losses
+from pcodec.train.stages.base import Waveform
 
 
 class Vocoder(Waveform):

@@ -13,8 +13,8 @@ from pcodec.dsp import mel_filters
 from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.stft import InverseSTFT
-from pcodec.train.adversary import Logs
-from pcodec.train.stages.base import Analysis, Losses, Stage, as_measured
+from pcodec.train.adversary import Logs, Losses
+from pcodec.train.stages.base import Analysis, Stage, as_measured
 
 
 class VqVae(Stage):

@@ -1,0 +1,106 @@
+"""What a training says while it runs: a bar on a terminal, elsewhere a line per minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from pcodec.train.adversary import Logs
+
+LINE_SECONDS, BAR_SECONDS = 60.0, 0.5
+"""from one line to the next, and from one state of the bar to the next"""
+
+
+def say(text: str) -> None:
+    """A line on stderr, above the bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 42 s, 24 min, 5 h 3 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def words(logs: Logs) -> str:
+    """Names and values in a line."""
+    return " ".join(f"{name} {value:.3f}" for name, value in logs.items())
+
+
+class Length(NamedTuple):
+    """How long a stage trains: for so many steps, or by the clock."""
+
+    steps: int
+    minutes: float | None = None
+    """instead of the steps; of training, without compiling, measuring and saving"""
+
+    def share(self, step: int, seconds: float) -> float:
+        """What is done of it after so many steps and seconds, 1 at its end."""
+        if self.minutes is None:
+            return min(1.0, step / self.steps)
+        return min(1.0, seconds / (60 * self.minutes))
+
+    def left(self, step: int, seconds: float, rate: float) -> float:
+        """Seconds that are left at so many steps per second."""
+        if self.minutes is None:
+            return (self.steps - step) / rate
+        return 60 * self.minutes - seconds
+
+
+class Report:
+    """Where a stage stands."""
+
+    def __init__(self, name: str, length: Length, step: int, seconds: float) -> None:
+        """step, seconds: what it has taken before."""
+        self.name, self.length = name, length
+        self.first, self.seconds_before = step, seconds
+        layout = "{desc} |{bar:20}|"
+        self.bar = tqdm(total=1.0, bar_format=layout, disable=None, leave=False, file=sys.stderr)
+        self.told = time.monotonic()
+
+    def rate(self, step: int, seconds: float) -> float:
+        """Steps per second since the training was begun or went on."""
+        # The first step compiles, and is not counted.
+        return max(0, step - self.first - 1) / max(1e-9, seconds - self.seconds_before)
+
+    def line(self, step: int, seconds: float, logs: Logs) -> str:
+        """All in a line: step, share, losses, steps per second, time left."""
+        of = f"{step}/{self.length.steps}" if self.length.minutes is None else f"step {step}"
+        parts = [f"{self.name} {of} {self.length.share(step, seconds):4.0%}"]
+        if losses := {k: v for k, v in logs.items() if not k.startswith("norm_")}:
+            parts.append(words(losses))
+        if rate := self.rate(step, seconds):
+            parts.append(f"{rate:.2f} steps/s" if rate < 10 else f"{rate:.0f} steps/s")
+            parts.append(f"{duration(self.length.left(step, seconds, rate))} left")
+        return ", ".join(parts)
+
+    def update(self, step: int, seconds: float, logs: Logs) -> None:
+        """Shows it, if it is time to."""
+        now = time.monotonic()
+        if now - self.told < (LINE_SECONDS if self.bar.disable else BAR_SECONDS):
+            return
+        self.told = now
+        if self.bar.disable:
+            say(self.line(step, seconds, logs))
+        else:
+            self.bar.n = self.length.share(step, seconds)
+            self.bar.set_description_str(self.line(step, seconds, logs))
+
+    def estimate(self, step: int, seconds: float) -> None:
+        """Says how long it will take, once that is known."""
+        rate = self.rate(step, seconds)
+        left = self.length.left(step, seconds, rate)
+        if self.length.minutes is None:
+            rest = f"about {duration(left)} for {self.length.steps - step} more"
+        else:
+            rest = f"about {left * rate:.0f} more in the {duration(left)} that are left"
+        say(f"{self.name}: {rate:.2f} steps per second: {rest}, without measuring and saving")
+
+    def close(self) -> None:
+        self.bar.close()
