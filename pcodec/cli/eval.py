@@ -25,15 +25,15 @@ def kept(keep: bool) -> Iterator[Path]:
     """Where coded files and scores are kept: the user's cache, or a folder that goes away."""
     if keep:
         try:
-            folder = folders.cache_folder() / "eval"
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
+            cache = folders.cache_folder() / "eval"
+            cache.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=cache).close()
         except (OSError, RuntimeError) as error:  # there may be no home
             raise PcodecError(
                 f"the cache cannot be written ({error_line(error)}); --no-cache keeps no results,"
                 " XDG_CACHE_HOME=DIR keeps them in DIR"
             ) from error
-        yield folder
+        yield cache
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
