@@ -28,6 +28,13 @@ FILES = {
         16000,
         {},
     ),
+    "v1_0_phases": (
+        "f3484d717866da6d3cec05e570bdf0eda50ce352dc808a86ba6c274a0b8ecba3",
+        1,
+        300,
+        16000,
+        {"source_frames": 300},
+    ),
     "v1_0_small": (
         "9717143ede6a0c7cf68e55860fec2b55594b73a987601486f31e72e6ba8ff000",
         1,
