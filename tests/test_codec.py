@@ -343,7 +343,8 @@ def test_the_decoder_does_not_see_what_the_container_hides(codec, coded):
 def test_long_audio_takes_no_more_memory_than_short_audio():
     script = """
 import io, re, sys, numpy as np
-from pcodec.codec import Decoding, encode_stream, load
+from pcodec.api import load
+from pcodec.pcx.transcode import Decoding, encode_stream
 codec = load(threads=1)
 def peak(minutes):
     out = io.BytesIO()
