@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pcodec.errors import (
     AudioError,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pcodec.codec import Codec
     from pcodec.streams import decode_together, encode_together
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AudioError",
     "ChecksumError",
@@ -42,16 +44,16 @@ __all__ = [
 ]
 
 
-_MODULES = {
-    "api": ("decode", "encode", "load"),
-    "codec": ("Codec",),
-    "streams": ("decode_together", "encode_together"),
-}
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+    _MODULES = {
+        "api": ("decode", "encode", "load"),
+        "codec": ("Codec",),
+        "streams": ("decode_together", "encode_together"),
+    }
 
-
-def __getattr__(name: str) -> Any:
-    # Only what needs the networks loads them: `pcodec info` does not.
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"pcodec.{module}"), name)
-    raise AttributeError(f"module 'pcodec' has no attribute {name!r}")
+    def __getattr__(name):
+        # Only what needs the networks loads them: `pcodec info` does not.
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"pcodec.{module}"), name)
+        raise AttributeError(f"module 'pcodec' has no attribute {name!r}")

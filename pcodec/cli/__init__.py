@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pcodec import __version__
 from pcodec.errors import PcodecError
 
 COMMANDS = ("encode", "decode", "info", "verify", "models", "train", "eval", "report")
@@ -32,7 +33,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pcodec-speech", prog_name="pcodec")
+@click.version_option(__version__, prog_name="pcodec")
 def cli() -> None:
     """Neural speech codec: 16 kHz speech at 7.5 kbit/s.
 

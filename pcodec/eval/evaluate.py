@@ -29,6 +29,7 @@ import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+import pcodec
 from pcodec.audio.clips import read_list
 from pcodec.audio.pcm import int16
 from pcodec.audio.reader import read
@@ -365,8 +366,7 @@ class Evaluation:
         versions = {name: importlib.metadata.version(name) for name in names}
         # Whatever the distribution is called that brought it: onnxruntime-gpu, ...
         versions["onnxruntime"] = onnxruntime.__version__
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a bare clone
-            versions["pcodec-speech"] = importlib.metadata.version("pcodec-speech")
+        versions["pcodec-speech"] = pcodec.__version__
         return dict(sorted(versions.items()))
 
     def _codec(
