@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pcodec.eval.metrics import METRICS
+
 ROOT = Path(__file__).parent.parent
-DIGITS = {"pesq": 2, "visqol": 2, "mcd": 2, "dnsmos": 2, "distillmos": 2, "f0_cents": 1}
-DIGITS |= {"f0_gross": 1, "voicing": 1}
 SHORT = ("pesq", "stoi", "estoi", "visqol", "mcd", "dnsmos", "distillmos", "speaker")
 
 
@@ -25,7 +25,7 @@ def cell(codec: dict[str, Any], metric: str, interval: bool) -> str:
     score = codec["scores"].get(metric)
     if score is None:
         return ""
-    digits = DIGITS.get(metric, 3)
+    digits = METRICS[metric].digits
     text = f"{score['mean']:.{digits}f}"
     half = (score["high"] - score["low"]) / 2
     return f"{text} ± {half:.{digits}f}" if interval else text

@@ -17,12 +17,7 @@ from pcodec.cli import EXIT_ERROR
 from pcodec.cli.output import STREAM, open_output
 from pcodec.cores import cores
 from pcodec.errors import PcodecError
-
-DEFAULT = (
-    *("pesq", "stoi", "estoi", "visqol", "mcd", "log_mel"),
-    *("f0_cents", "f0_gross", "voicing", "dnsmos"),
-)
-NAMES = (*DEFAULT, "distillmos", "speaker")
+from pcodec.eval.metrics import METRICS
 
 
 @contextlib.contextmanager
@@ -74,8 +69,10 @@ def table(document: dict[str, Any]) -> str:
     "'NAME=python:MODULE:FUNCTION'.  [default: pcodec]",
 )  # fmt: skip
 @click.option(
-    "--metrics", default=",".join(DEFAULT), show_default=True,
-    help="By commas; also distillmos and speaker, whose packages are no extras of this one.",
+    "--metrics", default=",".join(m.name for m in METRICS.values() if m.default),
+    show_default=True, help="By commas; also "
+    + " and ".join(m.name for m in METRICS.values() if not m.default)
+    + ", whose packages are no extras of this one.",
 )  # fmt: skip
 @click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`).")
 @click.option(
@@ -107,7 +104,7 @@ def eval(  # noqa: A001
     goes on where it was: what was done lies in a cache.
     """
     names = list(dict.fromkeys(metrics.split(",")))
-    if unknown := set(names) - set(NAMES):
+    if unknown := set(names) - set(METRICS):
         raise click.UsageError(f"unknown metrics: {', '.join(sorted(unknown))}")
     if output is not None:
         if output == STREAM:

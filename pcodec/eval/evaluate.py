@@ -36,13 +36,11 @@ from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
 from pcodec.eval import peers
 from pcodec.eval.document import FORMAT
-from pcodec.eval.metrics import METRICS, RATE, Refused, Samples, entropy_bits
+from pcodec.eval.metrics import METRICS, RATE, Metric, Refused, Samples, entropy_bits
 from pcodec.pcx.parser import Parser
 
 LONGEST_DELAY = 4000
 """samples: what may be a codec's delay"""
-DISTRIBUTIONS = {"visqol": "visqol-python"}
-"""packages whose distribution has another name"""
 
 
 def correlate(a: Samples, b: Samples) -> tuple[int, float]:
@@ -128,13 +126,18 @@ def _coder(spec: str, model: str | None) -> peers.Coder:
     return peers.make(spec, model)
 
 
+def _package_version(metric: Metric) -> tuple[str, str]:
+    """(distribution, version) of the package that a metric needs."""
+    name = metric.distribution or metric.package
+    return name, importlib.metadata.version(name)
+
+
 @cache
 def _version(metric: str) -> str:
-    package = METRICS[metric].package
     here = Path(__file__).parent
     files = here / "metrics.py", here.parent / "dsp.py", here.parent / "runtime" / "mel.py"
     source = b"".join(path.read_bytes() for path in files)
-    version = importlib.metadata.version(DISTRIBUTIONS.get(package, package))
+    _, version = _package_version(METRICS[metric])
     return f"{version} {hashlib.sha256(source).hexdigest()}"
 
 
@@ -361,9 +364,8 @@ class Evaluation:
     def _software(self) -> dict[str, str]:
         import onnxruntime
 
-        names = {"numpy", "soxr"}
-        names |= {DISTRIBUTIONS.get(p, p) for p in (METRICS[m].package for m in self.metrics)}
-        versions = {name: importlib.metadata.version(name) for name in names}
+        versions = {name: importlib.metadata.version(name) for name in ("numpy", "soxr")}
+        versions |= dict(_package_version(METRICS[metric]) for metric in self.metrics)
         # Whatever the distribution is called that brought it: onnxruntime-gpu, ...
         versions["onnxruntime"] = onnxruntime.__version__
         versions["pcodec-speech"] = pcodec.__version__

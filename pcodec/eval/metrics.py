@@ -223,16 +223,26 @@ def speaker_similarity(reference: Samples, decoded: Samples) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric, and how to speak of it."""
+    """A metric, and all that is said of it anywhere: this is the only place that lists one."""
 
     name: str
+    """what `--metrics` and the JSON document call it"""
     title: str
+    """what tables call it"""
     score: Callable[[Samples, Samples], float]
-    """of (reference, decoded), both (n,); raises Refused"""
+    """Score of (reference, decoded), both (n,) at 16 kHz; raises Refused. Its docstring is the
+    definition that tables and reports quote."""
     better: str = "higher"
+    """Which way is better: "higher" or "lower"."""
     unit: str = ""
-    package: str = ""
-    """what it is imported from"""
+    package: str = "numpy"
+    """The module that the score needs; without it, asking for the metric is an error."""
+    distribution: str = ""
+    """What pip calls the package, where that is not the module's name."""
+    digits: int = 3
+    """decimals in the tables of docs/results.md"""
+    default: bool = True
+    """Whether `pcodec eval` measures it unless told otherwise; its package is in extra eval."""
 
     @property
     def definition(self) -> str:
@@ -242,20 +252,29 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("pesq", "PESQ-WB", pesq_wb, package="pesq"),
+        Metric("pesq", "PESQ-WB", pesq_wb, package="pesq", digits=2),
         Metric("stoi", "STOI", stoi, package="pystoi"),
         Metric("estoi", "ESTOI", estoi, package="pystoi"),
-        Metric("visqol", "ViSQOL", visqol, package="visqol"),
-        Metric("mcd", "MCD", mcd, "lower", "dB", "pyworld"),
-        Metric("log_mel", "log-mel distance", log_mel_distance, "lower", "", "numpy"),
-        Metric("f0_cents", "F0 error", f0_cents, "lower", "cents", "pyworld"),
-        Metric("f0_gross", "gross F0 errors", f0_gross, "lower", "%", "pyworld"),
-        Metric("voicing", "voicing error", voicing_error, "lower", "%", "pyworld"),
-        Metric("dnsmos", "DNSMOS", dnsmos, package="speechmos"),
-        Metric("distillmos", "DistillMOS", distillmos, package="distillmos"),
-        Metric("speaker", "speaker similarity", speaker_similarity, package="resemblyzer"),
+        Metric(
+            "visqol", "ViSQOL", visqol,
+            package="visqol", distribution="visqol-python", digits=2,
+        ),
+        Metric("mcd", "MCD", mcd, "lower", "dB", "pyworld", digits=2),
+        Metric("log_mel", "log-mel distance", log_mel_distance, "lower"),
+        Metric("f0_cents", "F0 error", f0_cents, "lower", "cents", "pyworld", digits=1),
+        Metric("f0_gross", "gross F0 errors", f0_gross, "lower", "%", "pyworld", digits=1),
+        Metric("voicing", "voicing error", voicing_error, "lower", "%", "pyworld", digits=1),
+        Metric("dnsmos", "DNSMOS", dnsmos, package="speechmos", digits=2),
+        Metric(
+            "distillmos", "DistillMOS", distillmos,
+            package="distillmos", digits=2, default=False,
+        ),
+        Metric(
+            "speaker", "speaker similarity", speaker_similarity,
+            package="resemblyzer", default=False,
+        ),
     )
-}
+}  # fmt: skip
 
 
 def or_nan(metric: str, reference: Samples, decoded: Samples) -> float:

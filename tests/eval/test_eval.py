@@ -297,7 +297,7 @@ def test_a_codec_that_fails_names_its_command(speech):
         coder.run(speech)
 
 
-@pytest.mark.parametrize("spec", peers.PEERS)
+@pytest.mark.parametrize("spec", peers.peer_names())
 def test_each_peer_gives_speech_back_at_its_rate(spec, speech):
     try:
         coder = peers.make(spec)

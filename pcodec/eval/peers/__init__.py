@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pcodec import models
 from pcodec.errors import PcodecError
@@ -21,21 +22,47 @@ from pcodec.eval.peers.original import original
 from pcodec.eval.peers.pcodec import pcodec
 from pcodec.eval.peers.speex import speex
 
-__all__ = ["FAMILIES", "PEERS", "AbsentError", "Coded", "Coder", "expand", "make", "name_of"]
+__all__ = [
+    "FAMILIES",
+    "AbsentError",
+    "Coded",
+    "Coder",
+    "Family",
+    "expand",
+    "make",
+    "name_of",
+    "peer_names",
+]
 
-FAMILIES: dict[str, Callable[[float], Coder]] = {
-    "opus": opus,
-    "speex": speex,
-    "amrwb": amrwb,
-    "codec2": codec2,
-    "lc3": lc3,
-    "original": original,
+
+class Family(NamedTuple):
+    """A codec that comes at several rates."""
+
+    make: Callable[[float], Coder]
+    """Rate in kbit/s -> the codec at that rate; raises AbsentError, or PcodecError if it has
+    no such rate."""
+    rates: tuple[float, ...]
+    """kbit/s that `--codec all` measures; none if the codec has no rate, and its name no number"""
+
+
+FAMILIES: dict[str, Family] = {
+    "opus": Family(opus, (6, 8, 9, 12)),
+    "speex": Family(speex, (7.75,)),
+    "amrwb": Family(amrwb, (6.6, 8.85)),
+    "codec2": Family(codec2, (3.2,)),
+    "lc3": Family(lc3, (16,)),
+    "original": Family(original, ()),
 }
-PEERS = (
-    *("opus-6", "opus-8", "opus-9", "opus-12", "speex-7.75", "amrwb-6.6", "amrwb-8.85"),
-    *("codec2-3.2", "lc3-16", "original"),
-)
-"""What `--codec all` means, beside the model's vocoders."""
+"""Every peer, by what its name begins with: this is the only place that lists them."""
+
+
+def peer_names() -> list[str]:
+    """What `--codec all` means, beside the model's vocoders."""
+    return [
+        name
+        for family, (_, rates) in FAMILIES.items()
+        for name in ([f"{family}-{rate:g}" for rate in rates] or [family])
+    ]
 
 
 def name_of(spec: str) -> str:
@@ -53,12 +80,15 @@ def make(spec: str, model: str | None = None) -> Coder:
     family, _, rate = name.partition("-")
     if family == "pcodec":
         return pcodec(rate or "spectral", model)
+    known = FAMILIES.get(family)
     try:
-        if family in FAMILIES and (family == "original" or 0 < float(rate) < math.inf):
-            return FAMILIES[family](float(rate or 0))
+        kbit_s = float(rate or 0)
     except ValueError:
-        pass
-    raise PcodecError(f"no codec {name!r}; there are pcodec, {', '.join(PEERS)}, and NAME=COMMAND")
+        kbit_s = math.nan
+    if known is not None and (0 < kbit_s < math.inf if known.rates else not rate):
+        return known.make(kbit_s)
+    there = ", ".join(peer_names())
+    raise PcodecError(f"no codec {name!r}; there are pcodec, {there}, and NAME=COMMAND")
 
 
 def expand(specs: tuple[str, ...], model: str | None = None) -> list[str]:
@@ -69,5 +99,5 @@ def expand(specs: tuple[str, ...], model: str | None = None) -> list[str]:
     ]
     out: list[str] = []
     for spec in specs or ("pcodec",):
-        out += [*every, *PEERS] if spec == "all" else [spec]
+        out += [*every, *peer_names()] if spec == "all" else [spec]
     return list(dict.fromkeys(out))
