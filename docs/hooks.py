@@ -14,7 +14,14 @@ from mkdocs.structure.files import File
 
 from pcodec.cli import cli
 
-OUTSIDE = {"models/speech16k/MODEL_CARD.md": "model-card.md", "CHANGELOG.md": "changelog.md"}
+OUTSIDE = {
+    "models/speech16k/MODEL_CARD.md": "model-card.md",
+    "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "RELEASE.md": "release.md",
+    "SECURITY.md": "security.md",
+}
 """Files of the repository, and the pages that they become."""
 
 

@@ -17,6 +17,7 @@ from pcodec.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OUTSIDE = ("CONTRIBUTING", "SECURITY", "RELEASE", "CODE_OF_CONDUCT")
 TOOLS = ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers", "mkdocs_click")
 SHELL = ("", "sh", "bash", "console")
 ARGUMENTS = {"paths": "IN"}  # what an argument is called in the help, where it is not its name
@@ -241,7 +242,10 @@ def test_the_site_has_every_page(site):
     for path in PAGES[1:]:
         assert (site / path.relative_to(ROOT / "docs").with_suffix(".html")).is_file()
     assert "speech16k" in text_of(site / "model-card.html")
-    assert "0.1.0" in text_of(site / "changelog.html")
+    assert pcodec.__version__ in text_of(site / "changelog.html")
+    for name in OUTSIDE:
+        title = (ROOT / f"{name}.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        assert title in text_of(site / f"{name.lower().replace('_', '-')}.html")
 
 
 @pytest.mark.parametrize(("name", "parameter"), parameters())
@@ -292,3 +296,30 @@ def test_the_tables_of_results_are_those_of_the_results_file():
     assert result.returncode == 0, result.stdout.decode()
     for page in ("README.md", "docs/results.md", "models/speech16k/MODEL_CARD.md"):
         assert "<!-- results: " in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_table_of_targets_is_that_of_the_history():
+    run = [sys.executable, ROOT / "docs" / "history.py", "--check"]
+    result = subprocess.run(run, capture_output=True)
+    assert result.returncode == 0, result.stdout.decode()
+
+
+# The log.
+
+LOG = sorted((ROOT / "docs" / "log").glob("20*.md"))
+HEAD = ["Question", "Change", "Result", "Verdict"]
+
+
+def entries(path):
+    """(title, text) of the entries of a day."""
+    parts = re.split(r"^## (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("path", LOG, ids=lambda path: path.stem)
+def test_every_entry_of_the_log_has_its_four_parts_in_order_and_is_indexed(path):
+    index = (ROOT / "docs" / "log" / "index.md").read_text(encoding="utf-8")
+    assert entries(path)
+    for title, text in entries(path):
+        assert re.findall(r"^\*\*(\w+)\.\*\* ", text, re.MULTILINE) == HEAD, title
+        assert f"| {path.stem} | [{title}]({path.name}#" in index, title
