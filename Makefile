@@ -1,9 +1,10 @@
 # Two commands do everything on a machine with Python and make: `make demo` and `make test`.
+# `make docs` builds the site, `make wheel-test` tries what is published.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS = -c constraints.txt
 
-.PHONY: demo docs test
+.PHONY: demo docs test wheel-test
 
 demo: $(VENV)/demo
 	$(VENV)/bin/python -m pcodec.eval.demo tests/speech.flac demo
@@ -16,6 +17,9 @@ test: $(VENV)/test
 
 docs: $(VENV)/test
 	$(VENV)/bin/mkdocs build --strict
+
+wheel-test:
+	$(PYTHON) .ci/wheel_test.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
