@@ -321,5 +321,5 @@ def test_every_entry_of_the_log_has_its_four_parts_in_order_and_is_indexed(path)
     index = (ROOT / "docs" / "log" / "index.md").read_text(encoding="utf-8")
     assert entries(path)
     for title, text in entries(path):
-        assert re.findall(r"^\*\*(\w+)\.\*\* ", text, re.MULTILINE) == HEAD, title
+        assert re.findall(r"^\*\*(\w+)\.\*\*\s", text, re.MULTILINE) == HEAD, title
         assert f"| {path.stem} | [{title}]({path.name}#" in index, title

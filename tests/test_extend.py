@@ -50,7 +50,8 @@ def test_a_metric_added_as_the_page_says_is_measured(monkeypatch, tmp_path, spee
 
 
 def test_a_codec_added_as_the_page_says_is_one_of_all(monkeypatch, tmp_path, speech):
-    file, line = code_of("A codec to compare with")
+    (file,) = code_of("A codec to compare with")
+    line = re.search(r"^```text\n(.*?)^```$", PAGE.read_text(), re.S | re.M)[1]
     module = module_of("pcodec.eval.peers.mulaw", file)
     names = {"mulaw": module.mulaw, "Family": peers.Family}
     ((name, family),) = eval(f"{{{line}}}", names).items()
