@@ -116,14 +116,14 @@ def test_one_index_changes_the_mel_mainly_at_its_own_patch(codec, tokens):
     rng = np.random.default_rng(0)
     hits, own, near = [], [], []
     for _ in range(40):
-        t, row = int(rng.integers(20, 100)), int(rng.integers(24))
+        t, row = int(rng.integers(20, 100)), int(rng.integers(codec.config.mel_rows))
         changed = tokens.copy()
         changed[t, row] = (tokens[t, row] + rng.integers(1, 1024)) % 1024
         both = torch.from_numpy(np.stack([tokens, changed]).astype(np.int64))
         with torch.inference_mode():
-            one, other = networks.decoder(networks.quantizer.lookup(both)).numpy()
-        patches = np.square(one - other).reshape(-1, 4, 24, 4).sum((1, 3))
-        hits.append(divmod(int(patches.argmax()), 24) == (t, row))
+            one, other = networks.decoder(networks.quantizer.lookup(both))[0].numpy()
+        patches = np.square(one - other).reshape(-1, 4, codec.config.mel_rows, 4).sum((1, 3))
+        hits.append(divmod(int(patches.argmax()), codec.config.mel_rows) == (t, row))
         own.append(float(patches[t, row] / patches.sum()))
         around = patches[t - 1 : t + 2, max(0, row - 1) : row + 2]
         near.append(float(around.sum() / patches.sum()))
@@ -149,6 +149,7 @@ def test_one_index_changes_the_mel_mainly_at_its_own_patch(codec, tokens):
     ],
     ids=lambda samples: f"{samples.dtype} {samples.shape} {samples[-1:]}",
 )
+@pytest.mark.filterwarnings("ignore::pcodec.AudioWarning")
 def test_any_samples_give_finite_output_of_their_length(samples):
     decoded, rate = pcodec.decode(pcodec.encode(samples, 16000))
     assert rate == 16000 and len(decoded) == len(samples)
@@ -192,19 +193,18 @@ def test_a_part_behind_the_end_is_refused(codec, coded):
         list(Decoding(io.BytesIO(coded), codec=codec, start=100.0).blocks())
 
 
-def test_integers_of_any_width_mean_the_same_audio(codec, speech, tokens):
+def test_integers_of_16_and_32_bits_mean_the_same_audio(codec, speech, tokens):
     wide = np.round(speech * 2.0**30).astype(np.int32)
     assert np.mean(codec.to_tokens(wide * 2) == tokens) > 0.99
-    bytes_ = (np.round(speech * 127) + 128).astype(np.uint8)
-    loud = codec.from_tokens(codec.to_tokens(bytes_))
-    assert 0.5 < np.std(loud) / np.std(speech) < 2
+    narrow = np.round(speech * 2.0**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    assert np.mean(codec.to_tokens(narrow) == tokens) > 0.9
 
 
 @pytest.mark.parametrize(
     "wrong", [np.zeros((100, 2, 2)), np.zeros((1000, 0)), np.zeros(()), np.zeros(100, complex)]
 )
 def test_what_is_no_audio_is_refused(wrong):
-    with pytest.raises(pcodec.AudioError, match="shape"):
+    with pytest.raises(pcodec.AudioError, match="shape|type complex"):
         pcodec.encode(wrong, 16000)
 
 
@@ -398,7 +398,7 @@ def test_streams_that_began_in_other_steps_share_a_batch(codec, tokens):
     other.push(tokens[:0])
     other.push(tokens[:4])
     pcodec.decode_together([one, other], [tokens[4:6], tokens[4:6]])
-    assert one._memory is other._memory
+    assert one._batch is other._batch
 
 
 def test_a_packet_lost_by_one_of_many_streams_changes_no_other(codec, tokens):

@@ -15,7 +15,8 @@ def test_a_packet_of_fewer_columns_than_agreed_is_taken(codec, packed):
         one = [decoder.decode_packet(p) for p in packed]
     with codec.stream_decoder() as decoder:
         some = [decoder.decode_packet(b"".join(packed[k : k + 4]), columns=4) for k in (0, 4)]
-    assert np.array_equal(np.concatenate(one), np.concatenate(some))
+    # In other steps the last bit of a float32 may be another.
+    np.testing.assert_allclose(np.concatenate(one), np.concatenate(some), atol=1e-5)
 
 
 @pytest.mark.parametrize(

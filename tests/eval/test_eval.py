@@ -183,7 +183,7 @@ def test_the_patch_grid_is_drawn_as_a_picture(pcodec_command, coded_file, tmp_pa
     done = pcodec_command("info", "--grid", out, coded_file)
     assert done.returncode == 0 and b"7500 bit/s" in done.stdout
     picture = image.imread(out)
-    assert picture.shape[0] == 720 and picture.std() > 0.1
+    assert picture.shape[0] == 1040 and picture.std() > 0.1
     assert one_line(pcodec_command("info", "--grid", out, coded_file), "exists")
     other = tmp_path / "other.pcx"
     other.write_bytes(of_no_model(coded_file.read_bytes()))
@@ -351,9 +351,9 @@ def test_a_delay_is_found_and_taken_away(speech):
         assert np.array_equal(back[2000:-2000], speech[2000:-2000])
 
 
-def test_a_delay_is_found_though_the_phases_are_made_up(speech, codec):
+def test_a_delay_is_found_though_most_phases_are_made_up(speech, codec):
     decoded = codec.from_tokens(codec.to_tokens(speech))[: len(speech)]
-    assert delay(speech, decoded) == 0
+    assert abs(delay(speech, decoded)) <= 2  # the high pass moves the low band by some samples
     assert delay(speech, align(decoded, -800, len(speech))) == pytest.approx(800, abs=40)
 
 

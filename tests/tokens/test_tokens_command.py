@@ -113,7 +113,7 @@ def test_a_bad_file_is_a_row_that_says_why(codec, corpus, coded, capsys, tmp_pat
     assert "5 clips ok, 5 with an error" in capsys.readouterr().err
     rows = {row["id"]: row for row in rows_of(tmp_path / "out")}
     for name, word in (
-        ("bad1.wav", "Format"),
+        ("bad1.wav", "not audio"),
         ("bad2.pcx", "32 columns are lost, at 1.02 s"),
         ("bad3.pcx", "another model"),
         ("bad4.wav", "frames are missing"),

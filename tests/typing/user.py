@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def many(codec: pcodec.Codec, chunks: list[Samples]) -> list[Samples]:
     decoders = [codec.stream_decoder() for _ in chunks]
     columns: list[Tokens] = pcodec.encode_together(encoders, chunks)
     return pcodec.decode_together(decoders, columns)
+
+
+def without_audio(path: Path, copy: Path) -> None:
+    """The tokens of a file, and a file of tokens; warnings become errors."""
+    warnings.simplefilter("error", pcodec.AudioWarning)
+    tokens: Tokens = pcodec.read_tokens(path)
+    pcodec.write_tokens(copy, tokens)
 
 
 def main(path: Path) -> None:
