@@ -24,7 +24,7 @@ from pcodec.eval.metrics import RATE
 from pcodec.eval.peers.base import AbsentError
 from pcodec.eval.peers.opus import Opus
 from pcodec.pcx.packing import pack, unpack
-from pcodec.pcx.transcode import Decoding, encode_stream
+from pcodec.pcx.transcode import PcxReader, encode_stream
 from pcodec.runtime.spectral import SpectralVocoder
 from pcodec.streams import CHUNK_COLUMNS
 
@@ -66,7 +66,7 @@ def main() -> None:
     coded = encode()
 
     def decode() -> None:
-        for _ in Decoding(io.BytesIO(coded), codec=codec).blocks():
+        for _ in PcxReader(io.BytesIO(coded), codec=codec).blocks():
             pass
 
     decode()

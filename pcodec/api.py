@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pcodec import models
 from pcodec.audio.pcm import Samples, clean
 from pcodec.codec import Codec
-from pcodec.pcx.transcode import Decoding, encode_stream
+from pcodec.pcx.transcode import PcxReader, encode_stream
 
 
 def load(
@@ -52,7 +52,7 @@ def decode(
     """
     codec = _one_of(model, codec)
     chosen = codec.model if codec else models.find(model) if model else None
-    decoding = Decoding(io.BytesIO(data), chosen, codec=codec)
+    decoding = PcxReader(io.BytesIO(data), chosen, codec=codec)
     return np.concatenate([np.zeros(0, np.float32), *decoding.blocks()]), decoding.rate
 
 

@@ -131,10 +131,10 @@ def decode(
         started = time.perf_counter()
         with open_input(source) as stream, named(source):
             from pcodec import audio
-            from pcodec.pcx.transcode import Decoding
+            from pcodec.pcx.transcode import PcxReader
 
             with loading:  # one codec for all files
-                decoding = Decoding(
+                decoding = PcxReader(
                     stream, chosen, vocoder, rate, start, end, on_error, device, threads_, codec
                 )
                 codec = decoding.codec

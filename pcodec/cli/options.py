@@ -23,7 +23,7 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
-class _Anything(click.Path):
+class InputPath(click.Path):
     """A file, or "-"; one that cannot be read is found out when it is its turn."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class _Anything(click.Path):
         return Path.cwd() / path if path == STREAM and os.fspath(value) != "-" else path
 
 
-_anything = _Anything()
+_anything = InputPath()
 paths_argument = click.argument("paths", nargs=-1, required=True, type=_anything)
 files_argument = click.argument("files", nargs=-1, required=True, type=_anything)
 output_options = options(

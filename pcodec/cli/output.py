@@ -58,10 +58,10 @@ def unbuffered_stdin() -> BinaryIO:
     """Standard input, giving what there is as it arrives."""
     if sys.stdin is None:
         raise PcodecError.of_file("standard input", "closed")
-    return cast(BinaryIO, Arriving(os.dup(sys.stdin.fileno()), "rb"))
+    return cast(BinaryIO, BlockingStdin(os.dup(sys.stdin.fileno()), "rb"))
 
 
-class Arriving(io.FileIO):
+class BlockingStdin(io.FileIO):
     """Standard input; where it does not block, for which `read` has None, it is waited for."""
 
     def read(self, size: int | None = -1) -> bytes:

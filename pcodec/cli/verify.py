@@ -17,10 +17,10 @@ from pcodec.pcx.parser import Parser
 
 def decode(path: Path, model: Model | None) -> Parser:
     """Decodes a whole stream; gives what `scan` does."""
-    from pcodec.pcx.transcode import Decoding
+    from pcodec.pcx.transcode import PcxReader
 
     with open_input(path) as stream, named(path):
-        decoding = Decoding(stream, model)
+        decoding = PcxReader(stream, model)
         for _ in decoding.blocks():
             pass
     return decoding.parser

@@ -36,7 +36,7 @@ from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
 from pcodec.eval import peers
 from pcodec.eval.document import FORMAT
-from pcodec.eval.metrics import METRICS, RATE, Metric, Refused, Samples, entropy_bits
+from pcodec.eval.metrics import METRICS, RATE, Metric, MetricUndefined, Samples, entropy_bits
 from pcodec.pcx.parser import Parser
 
 LONGEST_DELAY = 4000
@@ -122,7 +122,7 @@ class Cache:
 
 
 @cache
-def _coder(spec: str, model: str | None) -> peers.Coder:
+def _coder(spec: str, model: str | None) -> peers.PeerCodec:
     return peers.make(spec, model)
 
 
@@ -202,7 +202,7 @@ def score(
     def measure(metric: str) -> tuple[float | None, str | None]:
         try:
             value = METRICS[metric].score(reference, other)
-        except Refused as refusal:
+        except MetricUndefined as refusal:
             return None, str(refusal)
         return (value, None) if np.isfinite(value) else (None, f"is {value}")
 

@@ -18,7 +18,7 @@ Samples = NDArray[np.float32]
 RATE = 16000
 
 
-class Refused(ValueError):  # noqa: N818 - it is no error of the caller's
+class MetricUndefined(ValueError):  # noqa: N818 - it is no error of the caller's
     """A metric says nothing of a file; why."""
 
 
@@ -27,12 +27,12 @@ def pesq_wb(reference: Samples, decoded: Samples) -> float:
     import pesq
 
     if not reference.any():
-        raise Refused("the original is silent")
+        raise MetricUndefined("the original is silent")
     try:
         return float(pesq.pesq(RATE, reference, decoded, "wb"))
     except pesq.PesqError as error:
         text = error.args[0] if error.args else error
-        raise Refused(text.decode() if isinstance(text, bytes) else str(text)) from error
+        raise MetricUndefined(text.decode() if isinstance(text, bytes) else str(text)) from error
 
 
 def _stoi(reference: Samples, decoded: Samples, extended: bool) -> float:
@@ -41,12 +41,12 @@ def _stoi(reference: Samples, decoded: Samples, extended: bool) -> float:
     import pystoi
 
     if not reference.any():
-        raise Refused("the original is silent")
+        raise MetricUndefined("the original is silent")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         score = float(pystoi.stoi(reference, decoded, RATE, extended=extended))
     if caught:  # it says 1e-5 and warns
-        raise Refused("less than 0.4 s of speech")
+        raise MetricUndefined("less than 0.4 s of speech")
     return score
 
 
@@ -76,7 +76,7 @@ def visqol(reference: Samples, decoded: Samples) -> float:
     try:
         return float(api.measure_from_arrays(*pair, sample_rate=RATE).moslqo)
     except (ValueError, IndexError, RuntimeError) as error:
-        raise Refused(str(error)) from error
+        raise MetricUndefined(str(error)) from error
 
 
 def log_mel_distance(reference: Samples, decoded: Samples) -> float:
@@ -101,7 +101,7 @@ def _world(samples: bytes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     x = np.frombuffer(samples, np.float32).astype(np.float64)
     if len(x) < 0.1 * RATE:
-        raise Refused("shorter than 0.1 s")
+        raise MetricUndefined("shorter than 0.1 s")
     coarse, times = pyworld.dio(x, RATE, frame_period=FRAME_PERIOD)
     pitch = pyworld.stonemask(x, coarse, times, RATE)
     return pitch, pyworld.cheaptrick(x, pitch, times, RATE)
@@ -144,7 +144,7 @@ def _voiced_in_both(reference: Samples, decoded: Samples) -> NDArray[np.float64]
     a, b = (_world(x.tobytes())[0] for x in (reference, decoded))
     both = (a > 0) & (b > 0)
     if not both.any():
-        raise Refused("no voiced frame in common")
+        raise MetricUndefined("no voiced frame in common")
     return np.abs(np.log2(a[both] / b[both]))
 
 
@@ -159,7 +159,7 @@ def f0_cents(reference: Samples, decoded: Samples) -> float:
     octaves = _voiced_in_both(reference, decoded)
     fine = octaves[octaves <= GROSS]
     if not len(fine):
-        raise Refused("every pitch is grossly wrong")
+        raise MetricUndefined("every pitch is grossly wrong")
     return float(1200 * np.sqrt(np.mean(np.square(fine))))
 
 
@@ -179,7 +179,7 @@ def dnsmos(reference: Samples, decoded: Samples) -> float:  # noqa: ARG001
     from speechmos import dnsmos
 
     if not decoded.any():
-        raise Refused("silent")
+        raise MetricUndefined("silent")
     return float(dnsmos.run(decoded.clip(-1, 1), RATE)["ovrl_mos"])
 
 
@@ -216,7 +216,7 @@ def speaker_similarity(reference: Samples, decoded: Samples) -> float:
 
     a, b = (preprocess_wav(x, RATE) for x in (reference, decoded))
     if min(len(a), len(b)) < 0.1 * RATE:
-        raise Refused("no speech is left when silence is taken out")
+        raise MetricUndefined("no speech is left when silence is taken out")
     a, b = (_speaker().embed_utterance(x) for x in (a, b))
     return float(a @ b)
 
@@ -230,8 +230,8 @@ class Metric:
     title: str
     """what tables call it"""
     score: Callable[[Samples, Samples], float]
-    """Score of (reference, decoded), both (n,) at 16 kHz; raises Refused. Its docstring is the
-    definition that tables and reports quote."""
+    """Score of (reference, decoded), both (n,) at 16 kHz; raises MetricUndefined.
+    Its docstring is the definition that tables and reports quote."""
     better: str = "higher"
     """Which way is better: "higher" or "lower"."""
     unit: str = ""
@@ -281,7 +281,7 @@ def or_nan(metric: str, reference: Samples, decoded: Samples) -> float:
     """A score, or nan where there is none."""
     try:
         return METRICS[metric].score(reference, decoded)
-    except Refused:
+    except MetricUndefined:
         return math.nan
 
 

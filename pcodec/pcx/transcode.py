@@ -47,7 +47,7 @@ def encode_stream(
     return writer
 
 
-class Decoding:
+class PcxReader:
     """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `damages`."""
 
     def __init__(

@@ -8,7 +8,7 @@ import pytest
 from pcodec import models
 from pcodec.pcx.parser import Parser
 from pcodec.pcx.seek import seek
-from pcodec.pcx.transcode import Decoding
+from pcodec.pcx.transcode import PcxReader
 from pcodec.pcx.writer import Writer
 
 WEEK = 7 * 24 * 3600 * 125 // 4
@@ -67,7 +67,7 @@ def test_the_last_two_seconds_of_a_week_are_decoded_to_the_sample(
 ):
     start = 7 * 24 * 3600 - 2
     stream.seek(0)
-    decoding = Decoding(stream, start=float(start), codec=codec)
+    decoding = PcxReader(stream, start=float(start), codec=codec)
     heard = np.concatenate(list(decoding.blocks()))
     assert not decoding.damages
     assert len(heard) == 2 * 16000 - 100

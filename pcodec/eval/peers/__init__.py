@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.eval.peers.amrwb import amrwb
-from pcodec.eval.peers.base import AbsentError, Coded, Coder
+from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult
 from pcodec.eval.peers.codec2 import codec2
 from pcodec.eval.peers.external import command, python
 from pcodec.eval.peers.lc3 import lc3
@@ -25,9 +25,9 @@ from pcodec.eval.peers.speex import speex
 __all__ = [
     "FAMILIES",
     "AbsentError",
-    "Coded",
-    "Coder",
     "Family",
+    "PeerCodec",
+    "PeerResult",
     "expand",
     "make",
     "name_of",
@@ -38,7 +38,7 @@ __all__ = [
 class Family(NamedTuple):
     """A codec that comes at several rates."""
 
-    make: Callable[[float], Coder]
+    make: Callable[[float], PeerCodec]
     """Rate in kbit/s -> the codec at that rate; raises AbsentError, or PcodecError if it has
     no such rate."""
     rates: tuple[float, ...]
@@ -70,7 +70,7 @@ def name_of(spec: str) -> str:
     return spec.partition("=")[0]
 
 
-def make(spec: str, model: str | None = None) -> Coder:
+def make(spec: str, model: str | None = None) -> PeerCodec:
     """The coder that a --codec describes; AbsentError if it is not on this machine."""
     name, is_custom, text = spec.partition("=")
     if is_custom and name:

@@ -10,10 +10,10 @@ import numpy as np
 from pcodec.audio.pcm import floats, int16
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import Samples
-from pcodec.eval.peers.base import FRAME, Coded, Coder, frames, library, pointer, timed
+from pcodec.eval.peers.base import FRAME, PeerCodec, PeerResult, frames, library, pointer, timed
 
 
-def amrwb(kbit_s: float) -> Coder:
+def amrwb(kbit_s: float) -> PeerCodec:
     """AMR-WB (3GPP TS 26.171); kept as RFC 4867 has it."""
     modes = {6.6: 0, 8.85: 1, 12.65: 2, 14.25: 3, 15.85: 4, 18.25: 5, 19.85: 6, 23.05: 7}
     if kbit_s not in modes:
@@ -22,7 +22,7 @@ def amrwb(kbit_s: float) -> Coder:
     decoding = library("opencore-amrwb", "libopencore-amrwb0")
     encoding.E_IF_init.restype = decoding.D_IF_init.restype = ctypes.c_void_p
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         encoder = ctypes.c_void_p(encoding.E_IF_init())
         decoder = ctypes.c_void_p(decoding.D_IF_init())
 
@@ -45,7 +45,7 @@ def amrwb(kbit_s: float) -> Coder:
         decoding.D_IF_exit(decoder)
         # A packet begins with the byte that the file format wants; its bits are 20 ms worth.
         bits, file = round(kbit_s * 20) * len(packets), 9 + sum(map(len, packets))
-        return Coded(decoded, bits, file, encode_seconds, decode_seconds)
+        return PeerResult(decoded, bits, file, encode_seconds, decode_seconds)
 
     about = "libvo-amrwbenc, libopencore-amrwb, without DTX"
-    return Coder(f"amrwb-{kbit_s:g}", about, about, run)
+    return PeerCodec(f"amrwb-{kbit_s:g}", about, about, run)

@@ -25,7 +25,7 @@ class AbsentError(PcodecError):
 
 
 @dataclasses.dataclass
-class Coded:
+class PeerResult:
     """What became of one file."""
 
     decoded: Samples
@@ -41,14 +41,14 @@ class Coded:
 
 
 @dataclasses.dataclass(frozen=True)
-class Coder:
+class PeerCodec:
     """A codec at one rate."""
 
     name: str
     about: str
     identity: str
     """changes whenever the result may"""
-    run: Callable[[Samples], Coded]
+    run: Callable[[Samples], PeerResult]
     """samples (n,) at 16 kHz"""
 
 

@@ -12,10 +12,10 @@ import soxr
 from pcodec.audio.pcm import floats, int16
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
-from pcodec.eval.peers.base import Coded, Coder, frames, library, pointer, timed
+from pcodec.eval.peers.base import PeerCodec, PeerResult, frames, library, pointer, timed
 
 
-def codec2(kbit_s: float) -> Coder:
+def codec2(kbit_s: float) -> PeerCodec:
     """Codec 2, which is narrow band: between soxr's resamplers; kept in its .c2 files."""
     modes = {3.2: 0, 2.4: 1, 1.6: 2, 1.4: 3, 1.3: 4, 1.2: 5}
     if kbit_s not in modes:
@@ -23,7 +23,7 @@ def codec2(kbit_s: float) -> Coder:
     codec2 = library("codec2", "libcodec2-1.0")
     codec2.codec2_create.restype = ctypes.c_void_p
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         state = ctypes.c_void_p(codec2.codec2_create(modes[kbit_s]))
         size = codec2.codec2_samples_per_frame(state)
         bits = codec2.codec2_bits_per_frame(state)
@@ -46,7 +46,7 @@ def codec2(kbit_s: float) -> Coder:
         decoded, decode_seconds = timed(decode, packets)
         codec2.codec2_destroy(state)
         file = 7 + sum(len(packet) for packet in packets)
-        return Coded(decoded, bits * len(packets), file, encode_seconds, decode_seconds)
+        return PeerResult(decoded, bits * len(packets), file, encode_seconds, decode_seconds)
 
     about = "libcodec2, 8 kHz"
-    return Coder(f"codec2-{kbit_s:g}", about, about, run)
+    return PeerCodec(f"codec2-{kbit_s:g}", about, about, run)

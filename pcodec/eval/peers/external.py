@@ -17,10 +17,10 @@ from pcodec.audio.pcm import int16
 from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
-from pcodec.eval.peers.base import AbsentError, Coded, Coder, digest, timed
+from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, digest, timed
 
 
-def command(name: str, text: str) -> Coder:
+def command(name: str, text: str) -> PeerCodec:
     """A codec that is a command line each way: 'ENC {in} {bits} ;; DEC {bits} {out}'."""
     encoding, mark, decoding = text.partition(";;")
     if (
@@ -48,7 +48,7 @@ def command(name: str, text: str) -> Coder:
             said = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise PcodecError(f"{name}: {words[0]} failed: {' '.join(said)}") from None
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         with tempfile.TemporaryDirectory() as folder:
             files = {
                 "in": Path(folder, "in.wav"),
@@ -62,14 +62,14 @@ def command(name: str, text: str) -> Coder:
                 raise PcodecError(f"{name}: left no {{bits}} or no {{out}} behind")
             size = files["bits"].stat().st_size
             decoded = read(files["out"], RATE)
-        return Coded(decoded, 8 * size, size, encode_seconds, decode_seconds)
+        return PeerResult(decoded, 8 * size, size, encode_seconds, decode_seconds)
 
     # With the files that both name: programs, scripts, weights.
     named = (Path(shutil.which(word) or word) for word in encoder + decoder)
-    return Coder(name, text.strip(), text + digest(p for p in named if p.is_file()), run)
+    return PeerCodec(name, text.strip(), text + digest(p for p in named if p.is_file()), run)
 
 
-def python(name: str, text: str) -> Coder:
+def python(name: str, text: str) -> PeerCodec:
     """A codec that is a Python function, 'package.module:function'.
 
     It takes samples (n,), float32 at 16 kHz, and gives (decoded samples, payload bits).
@@ -85,7 +85,7 @@ def python(name: str, text: str) -> Coder:
         raise PcodecError(f"{name}: {type(error).__name__}: {error}") from error
     source = Path(module.__file__ or "")
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         try:
             (decoded, bits), seconds = timed(function, samples)
             decoded, bits = np.asarray(decoded, np.float32).reshape(-1), int(bits)
@@ -94,9 +94,9 @@ def python(name: str, text: str) -> Coder:
         if not len(decoded):
             raise PcodecError(f"{name}: gave no samples")
         # Both directions in one call.
-        return Coded(decoded, bits, -(-bits // 8), seconds, 0.0)
+        return PeerResult(decoded, bits, -(-bits // 8), seconds, 0.0)
 
-    return Coder(name, f"python:{text}", text + digest(sorted(_beside(source))), run)
+    return PeerCodec(name, f"python:{text}", text + digest(sorted(_beside(source))), run)
 
 
 def _beside(source: Path) -> set[Path]:

@@ -7,10 +7,10 @@ import numpy as np
 from pcodec.audio.pcm import floats, int16
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
-from pcodec.eval.peers.base import AbsentError, Coded, Coder, frames, timed
+from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, frames, timed
 
 
-def lc3(kbit_s: float) -> Coder:
+def lc3(kbit_s: float) -> PeerCodec:
     """LC3 (Bluetooth LE Audio), frames of 10 ms; kept in liblc3's .lc3 files."""
     try:
         import lc3
@@ -20,7 +20,7 @@ def lc3(kbit_s: float) -> Coder:
     if not 20 <= bytes_a_frame <= 400:
         raise PcodecError(f"lc3-{kbit_s:g}: its rates are 16 to 320")
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         encoder, decoder = lc3.Encoder(10000, RATE), lc3.Decoder(10000, RATE)
 
         def encode() -> list[bytes]:
@@ -33,9 +33,9 @@ def lc3(kbit_s: float) -> Coder:
         packets, encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, packets)
         bits = 8 * bytes_a_frame * len(packets)
-        return Coded(
+        return PeerResult(
             decoded, bits, 18 + len(packets) * (bytes_a_frame + 2), encode_seconds, decode_seconds
         )
 
     about = "liblc3, frames of 10 ms"
-    return Coder(f"lc3-{kbit_s:g}", about, about, run)
+    return PeerCodec(f"lc3-{kbit_s:g}", about, about, run)

@@ -9,7 +9,16 @@ import numpy as np
 
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
-from pcodec.eval.peers.base import FRAME, Coded, Coder, frames, library, ogg_bytes, pointer, timed
+from pcodec.eval.peers.base import (
+    FRAME,
+    PeerCodec,
+    PeerResult,
+    frames,
+    library,
+    ogg_bytes,
+    pointer,
+    timed,
+)
 
 
 class Opus:
@@ -75,17 +84,17 @@ class Opus:
         return out.ravel()[self.delay :]
 
 
-def opus(kbit_s: float) -> Coder:
+def opus(kbit_s: float) -> PeerCodec:
     """Opus; kept in Ogg (RFC 7845)."""
     codec = Opus(round(kbit_s * 1000))
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         codec.reset()
         packets, encode_seconds = timed(codec.encode, samples)
         decoded, decode_seconds = timed(codec.decode, packets)
         sizes = [len(packet) for packet in packets]
         bits, file = 8 * sum(sizes), ogg_bytes(sizes, [19, 16 + len(codec.version)], 50)
-        return Coded(decoded, bits, file, encode_seconds, decode_seconds)
+        return PeerResult(decoded, bits, file, encode_seconds, decode_seconds)
 
     about = f"{codec.version}, wide band, VBR, complexity 10, 20 ms"
-    return Coder(f"opus-{kbit_s:g}", about, about, run)
+    return PeerCodec(f"opus-{kbit_s:g}", about, about, run)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pcodec.eval.metrics import Samples
-from pcodec.eval.peers.base import Coded, Coder
+from pcodec.eval.peers.base import PeerCodec, PeerResult
 
 
-def original(_: float) -> Coder:
+def original(_: float) -> PeerCodec:
     """No codec at all: what the metrics say of the originals."""
 
-    def run(samples: Samples) -> Coded:
-        return Coded(samples, 16 * len(samples), 44 + 2 * len(samples), 0.0, 0.0)
+    def run(samples: Samples) -> PeerResult:
+        return PeerResult(samples, 16 * len(samples), 44 + 2 * len(samples), 0.0, 0.0)
 
-    return Coder("original", "16-bit PCM, not coded", "original", run)
+    return PeerCodec("original", "16-bit PCM, not coded", "original", run)

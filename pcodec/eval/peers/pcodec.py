@@ -9,10 +9,10 @@ import numpy as np
 
 from pcodec import models
 from pcodec.eval.metrics import RATE, Samples
-from pcodec.eval.peers.base import AbsentError, Coded, Coder, digest, timed
+from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, digest, timed
 
 
-def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> Coder:
+def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> PeerCodec:
     """This codec, through a .pcx file's bytes.
 
     vocoder: None for the first that the model has. name: what the table calls it.
@@ -26,7 +26,7 @@ def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> C
     import onnxruntime
 
     from pcodec.codec import Codec
-    from pcodec.pcx.transcode import Decoding, encode_stream
+    from pcodec.pcx.transcode import PcxReader, encode_stream
 
     codec = Codec(chosen, vocoder, threads=1)
     here = Path(__file__).parents[2]
@@ -34,14 +34,14 @@ def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> C
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
     identity = digest(files) + onnxruntime.__version__
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         def encode() -> tuple[bytes, int]:
             file = io.BytesIO()
             writer = encode_stream(codec, [samples], RATE, file)
             return file.getvalue(), writer.columns
 
         def decode(data: bytes) -> Samples:
-            blocks = list(Decoding(io.BytesIO(data), codec=codec).blocks())
+            blocks = list(PcxReader(io.BytesIO(data), codec=codec).blocks())
             return np.concatenate([np.zeros(0, np.float32), *blocks])
 
         # Networks are read when they are first used.
@@ -49,9 +49,9 @@ def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> C
         (data, columns), encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, data)
         bits = columns * codec.config.rows * codec.config.bits
-        return Coded(decoded, bits, len(data), encode_seconds, decode_seconds, data)
+        return PeerResult(decoded, bits, len(data), encode_seconds, decode_seconds, data)
 
     if name is None:
         name = "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
     about = f"{chosen.name}, vocoder {vocoder}"
-    return Coder(name, about, identity, run)
+    return PeerCodec(name, about, identity, run)

@@ -10,10 +10,19 @@ import numpy as np
 from pcodec.audio.pcm import floats, int16
 from pcodec.errors import PcodecError
 from pcodec.eval.metrics import Samples
-from pcodec.eval.peers.base import FRAME, Coded, Coder, frames, library, ogg_bytes, pointer, timed
+from pcodec.eval.peers.base import (
+    FRAME,
+    PeerCodec,
+    PeerResult,
+    frames,
+    library,
+    ogg_bytes,
+    pointer,
+    timed,
+)
 
 
-def speex(kbit_s: float) -> Coder:
+def speex(kbit_s: float) -> PeerCodec:
     """Speex in wide band, with its decoder's enhancement; kept in Ogg."""
     qualities = {3.95: 0, 5.75: 1, 7.75: 2, 9.8: 3, 12.8: 4}
     if kbit_s not in qualities:
@@ -25,7 +34,7 @@ def speex(kbit_s: float) -> Coder:
         function.restype = ctypes.c_void_p
     set_quality, set_complexity, set_enhancement = 4, 16, 0
 
-    def run(samples: Samples) -> Coded:
+    def run(samples: Samples) -> PeerResult:
         encoder = ctypes.c_void_p(speex.speex_encoder_init(mode))
         decoder = ctypes.c_void_p(speex.speex_decoder_init(mode))
         for state, request, value in (
@@ -61,7 +70,7 @@ def speex(kbit_s: float) -> Coder:
         speex.speex_decoder_destroy(decoder)
         sizes = [len(packet) for packet in packets]
         file = ogg_bytes(sizes, [80, 40], 50)
-        return Coded(decoded, 8 * sum(sizes), file, encode_seconds, decode_seconds)
+        return PeerResult(decoded, 8 * sum(sizes), file, encode_seconds, decode_seconds)
 
     about = f"libspeex, wide band, quality {qualities[kbit_s]}, complexity 10"
-    return Coder(f"speex-{kbit_s:g}", about, about, run)
+    return PeerCodec(f"speex-{kbit_s:g}", about, about, run)
