@@ -166,6 +166,7 @@ def cases():
     yield "more_than_stated.wav", with_size(wav, 16000)
     yield "more_than_stated.aiff", with_size(coded(tone(), "AIFF"), 16000)
     yield "cut_off.wav", wav[:20000]
+    yield "twice.wav", wav + wav
     yield "tail.wav", wav + chunk()
     for kind in ("WAV", "FLAC", "AIFF"):
         yield f"id3.{kind.lower()}", id3() + coded(tone(), kind)
@@ -185,8 +186,27 @@ def cases():
     yield "talk.webm", b"\x1a\x45\xdf\xa3" + bytes(1000)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def coded_cases():
+    """(name of a file, its bytes) of each .pcx file; one says of itself that it lasts a week."""
+    import dataclasses
+
+    import pcodec
+    from pcodec.pcx.parser import Parser
+
+    yield "coded.pcx", pcodec.encode(np.zeros(RATE), RATE)
+    yield "coded_44100.pcx", pcodec.encode(tone(rate=44100), 44100)
+    data = pcodec.encode(tone(), RATE)
+    parser = Parser()
+    parser.feed(data)
+    header = dataclasses.replace(parser.header_, samples=7 * 24 * 3600 * RATE)
+    yield "week.pcx", header.to_bytes() + data[64:]
+
+
+def write_cases(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in cases():
+    for name, data in (*cases(), *coded_cases()):
         (folder / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    write_cases(Path(sys.argv[1]))
