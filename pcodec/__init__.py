@@ -22,6 +22,8 @@ from pcodec.errors import (
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from pcodec import tokens as tokens
+    from pcodec import torch as torch
     from pcodec.api import decode, encode, load
     from pcodec.codec import Codec
     from pcodec.pcx.tokens import read_tokens, write_tokens
@@ -56,13 +58,13 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours
         "pcx.tokens": ("read_tokens", "write_tokens"),
         "streams": ("decode_together", "encode_together"),
     }
-    _PACKAGES = ("tokens",)
+    _SUBMODULES = ("tokens", "torch")
 
     def __getattr__(name):
         # Only what needs the networks loads them: `pcodec info` does not.
         for module, names in _MODULES.items():
             if name in names:
                 return getattr(importlib.import_module(f"pcodec.{module}"), name)
-        if name in _PACKAGES:
+        if name in _SUBMODULES:
             return importlib.import_module(f"pcodec.{name}")
         raise AttributeError(f"module 'pcodec' has no attribute {name!r}")
