@@ -29,9 +29,6 @@ import soundfile
 
 # So that each process has them already. None of them is used here: what has run networks once
 # must not be forked.
-import pcodec.audio
-import pcodec.codec
-import pcodec.pcx.transcode
 from pcodec.cli import main as command_line
 
 SECONDS, FILES = 1.0, 3
