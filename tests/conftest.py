@@ -3,6 +3,9 @@ import os
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # what the tests train is too short for it
 # One test a core: threads of several tests on the same cores slow each other tenfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Models that this user has installed have no part in the tests.
+os.environ["XDG_DATA_HOME"] = "/nonexistent"
+os.environ.pop("PCODEC_MODELS", None)
 if hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -49,6 +52,20 @@ def speech():
 @pytest.fixture(scope="session")
 def codec():
     return pcodec.load()
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """The folder of a model of `SMALL` networks with random weights: it codes, to noise."""
+    import torch
+
+    from pcodec.networks.checkpoint import Networks
+
+    torch.manual_seed(0)
+    folder, networks = tmp_path_factory.mktemp("models") / "small", Networks(SMALL)
+    networks.quantizer.codebook.normal_()
+    networks.save(folder, tuple(Networks.PARTS))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -228,6 +228,71 @@ def test_the_commands_of_the_tutorial_work_in_their_order(tmp_path):
     assert b"7500 bit/s" in result.stdout
 
 
+TINY = """
+[codec]
+encoder_width = 32
+encoder_blocks = 1
+decoder_width = 32
+decoder_blocks = 1
+decoder_fine_width = 16
+decoder_fine_blocks = 1
+vocoder_width = 32
+vocoder_blocks = 1
+hifigan_width = 32
+concealment_width = 32
+concealment_blocks = 1
+[vqvae]
+steps = 2
+batch = 2
+columns = 12
+[vocoder]
+steps = 2
+batch = 2
+columns = 12
+[joint]
+steps = 2
+batch = 2
+columns = 12
+"""
+
+
+def test_the_commands_of_the_guide_to_training_work_in_their_order(
+    tmp_path, monkeypatch, speech, capfd
+):
+    # With a recipe of tiny networks and few steps, but as they stand in all else.
+    pytest.importorskip("pesq", reason="training measures")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache" / "compiled"))
+    (tmp_path / "tiny.toml").write_text(TINY)
+    for i, name in enumerate(("anna", "ben", "zoe")):
+        (tmp_path / "speech" / name).mkdir(parents=True)
+        piece = speech[20000 * i : 20000 * (i + 2)]
+        soundfile.write(tmp_path / "speech" / name / "a.wav", piece, 16000)
+    soundfile.write(tmp_path / "in.wav", speech[:30000], 16000)
+    blocks = [text for kind, text in fences(ROOT / "docs/howto/train.md") if kind == "bash"]
+    ran = []
+    for line in "".join(blocks).splitlines():
+        if not line.startswith("pcodec"):
+            subprocess.run(line, shell=True, check=True)
+            continue
+        (arguments,) = calls(line)
+        if arguments[0] == "train":
+            arguments += ["--config", "tiny.toml"]
+        # Not the shipped model, whose networks take their time.
+        place = {"480": "0.01", "60": "0.01", "speech16k": "my-voice", "pcodec": "a=model:mine"}
+        arguments = [place.get(word, word) for word in arguments]
+        if arguments[0] == "eval":
+            arguments += ["--metrics", "log_mel", "--workers", "1"]
+        assert not cli.main(arguments, standalone_mode=False), line
+        ran.append(arguments[0])
+    assert {*ran} == {"train", "encode", "decode", "models", "info", "eval", "report"}
+    assert soundfile.info("again.wav").frames == soundfile.info("rec.wav").frames == 30000
+    assert "my-voice" in capfd.readouterr().out
+    assert (tmp_path / "better" / "decoder.safetensors").exists()
+
+
 # The site.
 
 

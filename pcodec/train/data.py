@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from pcodec.errors import AudioError
 
 MAX_WORKERS = 16
 """Processes that make batches for a GPU; for a CPU one is enough."""
+GRACE_SECONDS = 10
+"""between a request to end and the end of these processes"""
 
 
 @lru_cache
@@ -199,7 +201,9 @@ class Batches:
 
     __getitem__ = at
 
-    def stream(self, step: int, device: torch.device | None = None) -> Iterator[Tensor]:
+    def stream(
+        self, step: int, device: torch.device | None = None
+    ) -> Generator[Tensor, None, None]:
         """Batches from a step on, made by other processes beside the training."""
         cuda = device is not None and device.type == "cuda"
         loader: DataLoader[Tensor] = DataLoader(
@@ -209,14 +213,17 @@ class Batches:
             num_workers=min(MAX_WORKERS, max(1, cores() - 1)) if cuda else 1,
             pin_memory=cuda,
             prefetch_factor=4,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # it draws a seed, and not from the training's numbers
         )
-        return iter(loader)
+        yield from loader
 
 
-def _ignore_signals(_worker: int) -> None:
-    # They are for the training, which ends its step first; it ends this process then.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+def _outlive_signals(_worker: int) -> None:
+    # Those for a whole group of processes are for the training, which ends its step first, and
+    # then this process.
+    for name in ("SIGINT", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

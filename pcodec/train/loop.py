@@ -189,7 +189,7 @@ def run(
         writer = stack.enter_context(SummaryWriter(str(out / "logs" / name)))
         record = stack.enter_context((out / f"{name}.jsonl").open("a"))
         stack.callback(setattr, stop, "patient", False)
-        stream = batches.stream(step, stage.device)
+        stream = stack.enter_context(contextlib.closing(batches.stream(step, stage.device)))
         if stage.compiles:
             where = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torch's cache")
             say(f"{name}: compiling the training step: minutes on a CPU, once (kept in {where})")
@@ -236,6 +236,7 @@ def run(
                 save()
                 saved = time.monotonic()
             mark = time.monotonic()
+        stream.close()
         if step > first:
             save()
         if length.share(step, seconds) < 1:
