@@ -13,7 +13,7 @@ from conftest import SMALL, SPEECH
 
 import pcodec
 from pcodec import models
-from pcodec.codec import Codec, Synthesizer
+from pcodec.codec import VOCODERS, Codec
 from pcodec.eval import evaluate, metrics, peers
 
 PAGE = Path(__file__).parent.parent / "docs" / "howto" / "extend.md"
@@ -90,7 +90,7 @@ def test_a_stage_added_as_the_page_says_is_trained(monkeypatch, tmp_path):
 
 def test_a_vocoder_added_as_the_page_says_decodes(monkeypatch, tmp_path, tokens):
     (file,) = code_of("A vocoder")
-    monkeypatch.setitem(Synthesizer.VOCODERS, "noise", module_of("noise", file).Noise)
+    monkeypatch.setitem(VOCODERS, "noise", module_of("noise", file).Noise)
     monkeypatch.setattr(models, "VOCODERS", (*models.VOCODERS, "noise"))
     shipped = models.find().folder
     for path in shipped.iterdir():
@@ -109,7 +109,7 @@ def test_the_lists_that_name_a_vocoder_agree():
     from pcodec.networks.checkpoint import Networks
     from pcodec.train.stages import STAGES
 
-    assert set(models.VOCODERS) == set(Synthesizer.VOCODERS)
+    assert set(models.VOCODERS) == set(VOCODERS)
     assert set(models.VOCODERS) <= set(Networks.PARTS)
     trained = {part for stage in STAGES.values() for part in stage.parts}
     assert set(models.VOCODERS) <= trained

@@ -37,7 +37,7 @@ def cases(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("what", "code", "command"), rows())
+@pytest.mark.parametrize(("what", "code", "command"), list(rows()))
 def test_what_the_page_says_happens(cases, monkeypatch, capfd, what, code, command):
     monkeypatch.chdir(cases)
     command = command.replace(r"$'no\nsuch.wav'", "'no\nsuch.wav'")
