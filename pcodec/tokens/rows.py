@@ -52,18 +52,25 @@ class Tokenizer:
 
     @functools.cached_property
     def codec(self) -> Codec:
-        return Codec(self.model, threads=1)
+        codec = Codec(self.model, threads=1)
+        codec.encoder  # noqa: B018 (reads the weights: what is wrong with them is no clip's fault)
+        return codec
 
     def __call__(self, clip: Clip) -> Row:
-        """The row of a clip. OSError if its file cannot be reached, where that is elsewhere."""
+        """The row of a clip.
+
+        OSError if its file cannot be reached, where that is elsewhere; PcodecError if the model
+        cannot be loaded, which is not the clip's fault.
+        """
+        is_pcx = clip.path.lower().endswith(PCX)
+        codec = None if is_pcx else self.codec
         try:
             if clip.error is not None:
                 raise AudioError(clip.error)
             if clip.data is None and not storage.is_remote(clip.location):
                 Path(clip.location).stat()  # tells more than libsndfile if there is no such file
-            is_pcx = clip.path.lower().endswith(PCX)
-            seconds, samples, tokens = self._stored(clip) if is_pcx else self._encoded(clip)
-            return self._row(clip, seconds, samples, tokens)
+            coded = self._stored(clip) if codec is None else self._encoded(clip, codec)
+            return self._row(clip, *coded)
         except PcodecError as error:
             text = str(error)
         except FileNotFoundError:
@@ -73,7 +80,7 @@ class Tokenizer:
                 raise
             text = error.strerror or str(error)
         for name in (clip.location, "standard input"):  # the row says which file it is
-            text = text.removeprefix(f"{name}: ")
+            text = text.removeprefix(f"{name}: ").partition("; ffmpeg")[0]
         nothing = np.zeros((0, self.model.config.rows), np.uint16)
         return self._row(clip, 0.0, 0, nothing, " ".join(text.split()))
 
@@ -100,11 +107,11 @@ class Tokenizer:
             seconds = frames / header.source_rate
         return seconds, parser.samples, tokens
 
-    def _encoded(self, clip: Clip) -> tuple[float, int, Indices]:
+    def _encoded(self, clip: Clip, codec: Codec) -> tuple[float, int, Indices]:
         """The tokens of audio, in constant memory."""
         rate, blocks = _segment(clip) if _is_part(clip) else _whole(clip)
         resampler = Resampler(checked_rate(rate), self.model.config.sample_rate)
-        with self.codec.stream_encoder() as encoder:
+        with codec.stream_encoder() as encoder:
             tokens = [encoder.push(resampler(block)) for block in blocks]
             tokens.append(encoder.push(resampler(np.zeros(0, np.float32), last=True)))
             tokens.append(encoder.finish())
@@ -127,8 +134,8 @@ def _whole(clip: Clip) -> tuple[int, Iterator[Samples]]:
             yield from reader.blocks()
         finally:
             reader.close()
-        if reader.missing_frames:
-            raise AudioError(f"cut off: {reader.missing_frames} frames are missing")
+        if reader.damages:
+            raise AudioError(reader.damages[0])
 
     return reader.rate, blocks()
 

@@ -438,6 +438,15 @@ def test_mistakes_are_one_line(pcodec_command, corpus, tmp_path, arguments, word
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_cannot_be_loaded_is_no_fault_of_a_clip(codec, corpus, tmp_path):
+    (tmp_path / "m").mkdir()
+    for name in ("config.json", "encoder.safetensors"):
+        (tmp_path / "m" / name).write_bytes((codec.model.folder / name).read_bytes())
+    with pytest.raises(PcodecError, match=r"codebook\.safetensors"):
+        run(corpus, "-o", tmp_path / "out", "--model", tmp_path / "m")
+    assert not list((tmp_path / "out").glob("tokens-*"))
+
+
 def test_without_pyarrow_the_extra_is_named(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(PcodecError, match=r"pip install 'pcodec-speech\[tokens\]'"):
