@@ -291,8 +291,10 @@ def slowly():
         run = [*RUN, *map(str, arguments)]
         with subprocess.Popen(run, stdout=write_end, stderr=subprocess.PIPE) as process:
             os.close(write_end)
-            wait_until(lambda: waiting(read_end) > 60000)  # where there is no more room
-            time.sleep(0.2)
+            full = 0
+            while waiting(read_end) > full or not full:  # till there is no more room
+                full = waiting(read_end)
+                time.sleep(0.5)
             with os.fdopen(read_end, "rb") as pipe:
                 data = pipe.read()
             assert not process.stderr.read()
