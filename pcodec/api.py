@@ -29,15 +29,21 @@ def load(
 
 
 def encode(
-    wav: NDArray[Any], rate: int, model: str | None = None, *, codec: Codec | None = None
+    wav: NDArray[Any],
+    rate: int,
+    model: str | None = None,
+    *,
+    codec: Codec | None = None,
+    compact: bool = False,
 ) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream.
 
-    codec: one that is loaded already, instead of a model by its name.
+    codec: one that is loaded already, instead of a model by its name. compact: whether to spend
+    fewer bytes on the same indices, by entropy coding; PcodecError if the model cannot.
     """
     mono = clean(wav)
     out = io.BytesIO()
-    encode_stream(_one_of(model, codec) or load(model), [mono], rate, out)
+    encode_stream(_one_of(model, codec) or load(model), [mono], rate, out, compact=compact)
     return out.getvalue()
 
 

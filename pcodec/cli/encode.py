@@ -39,11 +39,17 @@ class Channel(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
 @click.option(
     "--rate", type=click.IntRange(1000, 768000), help="Sample rate of --raw input, in Hz."
 )
+@click.option(
+    "--compact",
+    is_flag=True,
+    help="Fewer bytes for the same sound, by entropy coding; encoding takes about twice as long.",
+)
 @click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
 @click.option(
     "--block",
     type=click.IntRange(1, 255),
-    help="Columns of 32 ms a block: more cost less, fewer wait less (default: 32, live 5).",
+    help="Columns of 32 ms per block: more cost less, fewer wait less (default: 32, with --compact"
+    " 64, live 5).",
 )
 @click.option(
     "--channel",
@@ -68,6 +74,7 @@ def encode(
     raw: bool,
     raw_format: str | None,
     rate: int | None,
+    compact: bool,
     live: bool,
     block: int | None,
     channel: int | None,
@@ -121,7 +128,8 @@ def encode(
                         bar.update(len(block) / reader.rate)
 
             serial = int.from_bytes(os.urandom(4), "little") if target == STREAM else 0
-            encode_stream(codec, blocks(), reader.rate, out, block or (5 if live else 32), serial)
+            columns = block or (5 if live else None)
+            encode_stream(codec, blocks(), reader.rate, out, columns, serial, compact)
         reader.close()
         for remark in reader.remarks if not quiet else ():
             click.echo(f"pcodec: {reader.name}: {remark}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,21 @@ from pcodec.cli.output import STREAM, named, open_input, open_output
 from pcodec.errors import ModelMismatchError, PcodecError, needs_extra, shown
 from pcodec.models import Model
 from pcodec.pcx import blocks
-from pcodec.pcx.blocks import Piece
+from pcodec.pcx.blocks import EntropyCoder, Piece
+from pcodec.pcx.layout import Header
 from pcodec.pcx.parser import Parser
 
 
-def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
-    """Reads a whole stream, checking every checksum; leaves what is in it in ``pieces``."""
-    parser = Parser()
+def scan(
+    path: Path,
+    pieces: list[Piece] | None = None,
+    entropy: Callable[[Header], EntropyCoder] | None = None,
+) -> Parser:
+    """Reads a whole stream, checking every checksum; leaves what is in it in ``pieces``.
+
+    entropy: as of `Parser`.
+    """
+    parser = Parser(entropy=entropy)
     with open_input(path) as stream, named(path):
         while data := stream.read(1 << 16):
             found = parser.feed(data)
@@ -30,6 +39,17 @@ def scan(path: Path, pieces: list[Piece] | None = None) -> Parser:
         if pieces is not None:
             pieces += found
     return parser
+
+
+def by_model(model: Model | None) -> Callable[[Header], EntropyCoder]:
+    """What finds the entropy model of a stream, once one is needed."""
+
+    def find(header: Header) -> EntropyCoder:
+        from pcodec.pcx.compact import entropy_model
+
+        return entropy_model(header, model)
+
+    return find
 
 
 def describe(path: Path, parser: Parser) -> dict[str, Any]:
@@ -56,6 +76,7 @@ def describe(path: Path, parser: Parser) -> dict[str, Any]:
         "rows": header.rows,
         "bits": header.bits,
         "codec_bit_rate": header.bit_rate,
+        "compact": header.entropy_id is not None,
         "file_bytes": parser.bytes_read,
         "file_bit_rate": round(parser.bytes_read * 8 / seconds, 1) if seconds else None,
         "damage": [
@@ -81,7 +102,7 @@ def text(about: dict[str, Any]) -> str:
         f"  on disk        {about['file_bytes']} bytes"
         + (f", {rate:.0f} bit/s with all overhead" if rate else ""),
         f"  stream         version {about['version']}, {about['columns']} columns"
-        f" in {about['blocks']} blocks",
+        f" in {about['blocks']} blocks" + (", compact" if about["compact"] else ""),
         f"  damage         {len(about['damage']) or 'none'}",
     ]
     lines += [f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}" for d in about["damage"]]
@@ -133,7 +154,7 @@ def info(
     for path in files:
         try:
             pieces: list[Piece] | None = None if grid is None else []
-            parser = scan(path, pieces)
+            parser = scan(path) if grid is None else scan(path, pieces, by_model(chosen))
             about = describe(path, parser)
             if grid is not None and pieces is not None:
                 draw(path, grid, force, chosen, parser, pieces)

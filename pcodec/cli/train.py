@@ -24,6 +24,7 @@ STAGES = {
     "refine": "decoder and vocoder against an adversary, at the end; the bitstream stays",
     "hifigan": "the paper's vocoder beside ours, for comparison; the slowest; can be skipped",
     "concealment": "foresees columns that are lost on the way; can be skipped",
+    "entropy": "how likely each index is, for `encode --compact`; can be skipped",
 }
 """What each stage makes, in their order."""
 

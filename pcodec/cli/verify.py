@@ -8,7 +8,7 @@ import click
 
 from pcodec import models
 from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
-from pcodec.cli.info import describe, scan
+from pcodec.cli.info import by_model, describe, scan
 from pcodec.cli.output import named, open_input
 from pcodec.errors import PcodecError, shown
 from pcodec.models import Model
@@ -40,7 +40,8 @@ def verify(files: tuple[Path, ...], full: bool, model: str | None, quiet: bool) 
     code = 0
     for path in files:
         try:
-            about = describe(path, decode(path, chosen) if full else scan(path))
+            parser = decode(path, chosen) if full else scan(path, entropy=by_model(chosen))
+            about = describe(path, parser)
         except (PcodecError, OSError) as error:
             click.echo(f"pcodec: {error_line(error)}", err=True)
             code = EXIT_ERROR

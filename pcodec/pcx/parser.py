@@ -5,11 +5,11 @@ from __future__ import annotations
 import binascii
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pcodec.errors import VersionError
-from pcodec.pcx.blocks import Damage, Piece
+from pcodec.pcx.blocks import Coded, Damage, EntropyCoder, Piece
 from pcodec.pcx.layout import (
     END,
     END_BYTES,
@@ -24,7 +24,7 @@ from pcodec.pcx.layout import (
     SYNC,
     Header,
 )
-from pcodec.pcx.packing import unpack
+from pcodec.pcx.packing import Indices, unpack
 
 MAX_NOTES = 10_000
 """How many damages a reader keeps: an endless bad stream must not fill the memory."""
@@ -43,9 +43,19 @@ class Parser:
     # a hole in a file keeps its length, but a kilobyte cannot ask for an hour.
     GAP, GAP_FACTOR = 1024, 8
 
-    def __init__(self, header: Header | None = None, column: int = 0) -> None:
-        """From the start of a stream, or behind its header at the block of a column."""
+    def __init__(
+        self,
+        header: Header | None = None,
+        column: int = 0,
+        entropy: Callable[[Header], EntropyCoder] | None = None,
+    ) -> None:
+        """From the start of a stream, or after its header at the block of a column.
+
+        entropy: finds what decodes blocks of kind C, when the first one comes. Without it their
+        pieces stay coded: their checksums are checked, and nothing more.
+        """
         self.header = header
+        self._entropy, self._coder = entropy, None
         self.tags: dict[str, Any] = {}
         self._tag_bytes = 0
         self.end: dict[str, int] | None = None
@@ -87,13 +97,13 @@ class Parser:
                 if len(self._buffer) < wanted:
                     return []
             self._take_header()
-        return list(self._blocks(final=False))
+        return self._decoded(list(self._blocks(final=False)))
 
     def close(self) -> list[Piece]:
         """Says that no bytes follow; gives the last pieces."""
         if self.header is None:
             self._take_header()
-        pieces = list(self._blocks(final=True))
+        pieces = self._decoded(list(self._blocks(final=True)))
         if self.end is not None and self.end["columns"] > self.next_column:
             pieces += self._gap(self.end["columns"])
         if self._searching is not None:
@@ -122,6 +132,23 @@ class Parser:
         assert self.header is not None
         return self.header
 
+    def _decoded(self, pieces: list[Piece]) -> list[Piece]:
+        """Pieces with the indices of those that came coded, all of them at once."""
+        coded = [piece.coded for piece in pieces if piece.coded is not None]
+        if not coded or self._entropy is None:
+            return pieces
+        if self._coder is None:
+            self._coder = self._entropy(self.header_)
+        decoded = iter(self._coder.decompress([(c.payload, c.columns) for c in coded]))
+        return [self._with_indices(p, next(decoded)) if p.coded else p for p in pieces]
+
+    def _with_indices(self, piece: Piece, indices: Indices | None) -> Piece:
+        assert piece.coded is not None
+        if indices is None:
+            self._note(piece.columns, "a block does not hold its indices", piece.first_column)
+            return Piece(piece.first_column, piece.columns, None)
+        return Piece(piece.first_column, piece.columns, indices[piece.coded.skip :])
+
     def _header_valid(self) -> bool:
         crc = int.from_bytes(self._buffer[60:64], "little")
         return zlib.crc32(self._buffer[:60]) == crc
@@ -131,10 +158,11 @@ class Parser:
         del self._buffer[:length]
         self._offset += length
 
-    def _note(self, columns: int, reason: str) -> None:
+    def _note(self, columns: int, reason: str, first: int | None = None) -> None:
         self.lost_columns += columns
         if len(self.damages) < MAX_NOTES:
-            self.damages.append(Damage(self.next_column, columns, reason))
+            first = self.next_column if first is None else first
+            self.damages.append(Damage(first, columns, reason))
 
     def _gap(self, until: int) -> list[Piece]:
         """Lost columns up to ``until``, if that can be believed."""
@@ -207,6 +235,8 @@ class Parser:
             return False
         if head.type == b"A":
             return bool(head.columns and head.length == head.columns * self.header_.column_bytes)
+        if head.type == b"C" and self.header_.entropy_id is not None:
+            return bool(0 < head.length < head.columns * self.header_.column_bytes)
         if head.type == b"Z":
             return bool(head.length == END_BYTES)
         return True
@@ -214,8 +244,8 @@ class Parser:
     def _take_block(self, head: Any, payload: bytes) -> Iterator[Piece]:
         if head.flags:
             raise VersionError(f"block flags {head.flags:#x}: a feature unknown here")
-        if head.type == b"A":
-            yield from self._take_columns(head.first_column, head.columns, payload)
+        if head.type == b"A" or (head.type == b"C" and self.header_.entropy_id is not None):
+            yield from self._take_columns(head, payload)
         elif head.type == b"Z":
             self.end = dict(END.parse(payload))
         elif head.type == b"I":
@@ -244,7 +274,8 @@ class Parser:
         else:
             self._note(0, "unreadable tags")
 
-    def _take_columns(self, first: int, columns: int, payload: bytes) -> Iterator[Piece]:
+    def _take_columns(self, head: Any, payload: bytes) -> Iterator[Piece]:
+        first, columns = head.first_column, head.columns
         if first > self.next_column:
             gap = self._gap(first)
             if not gap:
@@ -260,6 +291,10 @@ class Parser:
             if skip >= columns:
                 return
         self._indices_crc = zlib.crc32(payload, self._indices_crc)
-        indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
-        yield Piece(self.next_column, len(indices), indices)
-        self.next_column += len(indices)
+        if head.type == b"C":
+            piece = Piece(self.next_column, columns - skip, None, Coded(payload, columns, skip))
+        else:
+            indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
+            piece = Piece(self.next_column, columns - skip, indices)
+        yield piece
+        self.next_column += columns - skip

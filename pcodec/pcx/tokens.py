@@ -1,4 +1,7 @@
-"""The tokens of a .pcx stream, without its audio. Reading needs no model."""
+"""The tokens of a .pcx stream, without its audio.
+
+Reading needs no model, unless the stream has blocks of kind C.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pcodec import models
 from pcodec.errors import FormatError
 from pcodec.files import replace_file
 from pcodec.pcx.blocks import Piece, grid
+from pcodec.pcx.compact import entropy_model
 from pcodec.pcx.packing import Indices
 from pcodec.pcx.parser import Parser
 from pcodec.pcx.writer import Writer
@@ -64,7 +68,7 @@ def _read(file: BinaryIO, on_error: str) -> Indices | Masked:
 
 def parse(file: BinaryIO) -> tuple[Parser, list[Piece]]:
     """Reads a stream to its end: what was found out about it, and its columns."""
-    parser, pieces = Parser(), []
+    parser, pieces = Parser(entropy=entropy_model), []
     while data := file.read(1 << 16):
         pieces += parser.feed(data)
     pieces += parser.close()

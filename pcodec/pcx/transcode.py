@@ -14,11 +14,18 @@ from pcodec.codec import Codec, checked_rate
 from pcodec.errors import FormatError
 from pcodec.models import Model
 from pcodec.pcx.blocks import Damage, Piece
+from pcodec.pcx.compact import entropy_model
+from pcodec.pcx.compact import load as load_entropy
 from pcodec.pcx.layout import Header
 from pcodec.pcx.parser import Parser
 from pcodec.pcx.seek import seek
 from pcodec.pcx.writer import Writer
+from pcodec.runtime.entropy import EntropyModel
 from pcodec.streams import CHUNK_COLUMNS, StreamDecoder
+
+BLOCK_COLUMNS, COMPACT_BLOCK_COLUMNS = 32, 64
+"""Default columns of a block. Each one of kind C begins without a past to foretell it from, so
+these are longer."""
 
 RESAMPLER_COLUMNS = 8
 """Columns (256 ms) that a resampler needs before its output no longer depends on its start."""
@@ -29,15 +36,25 @@ def encode_stream(
     blocks: Iterable[Samples],
     source_rate: int,
     out: BinaryIO,
-    block_columns: int = 32,
+    block_columns: int | None = None,
     serial: int = 0,
+    compact: bool = False,
 ) -> Writer:
-    """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
+    """Encodes mono blocks at a source rate into a .pcx stream, as they come.
+
+    block_columns: of a block; None for the default. compact: whether to code the indices by how
+    likely they are, in fewer bytes. PcodecError if the model cannot.
+    """
     source_rate = checked_rate(source_rate)
     resampler = Resampler(source_rate, codec.config.sample_rate)
-    writer = Writer(
-        out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)
+    entropy = load_entropy(codec.model) if compact else None
+    header = codec.model.header(
+        source_rate,
+        block_columns=block_columns or (COMPACT_BLOCK_COLUMNS if compact else BLOCK_COLUMNS),
+        serial=serial,
+        entropy_id=codec.model.entropy_id if compact else None,
     )
+    writer = Writer(out, header, entropy)
     with codec.stream_encoder() as encoder:
         for block in blocks:
             writer.write(encoder.push(resampler(block)))
@@ -70,9 +87,10 @@ class PcxReader:
         columns, fill them with "silence", or "stop" with a FormatError.
         """
         self._stream, self._on_error = stream, on_error
+        self._model, self._given = model, codec
         # Of a file that was read from already, no place is known by its number.
         self._seekable = start > 0 and stream.seekable() and stream.tell() == 0
-        self.parser = Parser()
+        self.parser = Parser(entropy=self._entropy_model)
         self._first: list[Piece] = []
         self._drop = self._column = 0
         while self.parser.header is None:
@@ -96,6 +114,11 @@ class PcxReader:
             if (self._end is None or damage.first_column * column < self._end)
             and (damage.first_column + max(1, damage.columns)) * column > self._start
         ]
+
+    def _entropy_model(self, header: Header) -> EntropyModel:
+        given = self._given
+        fits = self._model is None and given is not None and given.model.fits(header)
+        return entropy_model(header, given.model if fits and given else self._model)
 
     def _pieces(self) -> Iterator[Piece]:
         yield from _joined(self._first)
@@ -124,7 +147,7 @@ class PcxReader:
         column = self._column = max(0, int(column // step * step))
         if column:
             first = seek(self._stream, header, column)
-            self.parser = Parser(header, first)
+            self.parser = Parser(header, first, self._entropy_model)
             self._first = []
             self._drop = column - first
         return column * header.column_samples * self.rate // header.sample_rate

@@ -4,7 +4,7 @@ In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
 reconstruct; `Joint`, decoder and vocoder together; `EndToEnd`, when those are ripe, all
 together; then, with encoder and codebook frozen, so that the bitstream does not change any
 more, `Refine`, as `Joint` but against an adversary, `HifiGanVocoder`, the paper's vocoder,
-and `ConcealmentModel`.
+`ConcealmentModel` and `Entropy`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pcodec.train.stages.adversarial import Adversarial
 from pcodec.train.stages.base import Stage
 from pcodec.train.stages.concealment import ConcealmentModel
 from pcodec.train.stages.end_to_end import EndToEnd
+from pcodec.train.stages.entropy import Entropy
 from pcodec.train.stages.hifigan import HifiGanVocoder
 from pcodec.train.stages.joint import Joint
 from pcodec.train.stages.refine import Refine
@@ -30,5 +31,6 @@ STAGES: dict[str, type[Stage]] = {
         Refine,
         HifiGanVocoder,
         ConcealmentModel,
+        Entropy,
     )
 }
