@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import ENTROPY_FAR, ENTROPY_NEAR, CodecConfig
+from pcodec.errors import PcodecError
 from pcodec.models import entropy_id
 from pcodec.pcx import rans
 from pcodec.pcx.packing import Indices
@@ -110,6 +111,13 @@ class EntropyModel:
         shape = self.width + self.rows * self.dim, self.rows, self.hidden
         column = self.column.weight.reshape(shape)
         self._history = np.ascontiguousarray(column[: self.width].reshape(self.width, -1))
+        seen = column[self.width :].reshape(self.rows, self.dim, self.rows, self.hidden)
+        for i, group in enumerate(self.groups):
+            later = np.concatenate(self.groups[i:])
+            if seen[later][:, :, group].any():
+                raise PcodecError.of_file(
+                    folder / "entropy.safetensors", "a row would depend on rows that come after it"
+                )
         self._before = [
             np.ascontiguousarray(column[self.width :, group].reshape(shape[0] - self.width, -1))
             for group in self.groups
