@@ -35,15 +35,18 @@ def encode(
     *,
     codec: Codec | None = None,
     compact: bool = False,
+    bit_rate: float | None = None,
 ) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream.
 
     codec: one that is loaded already, instead of a model by its name. compact: whether to spend
-    fewer bytes on the same indices, by entropy coding; PcodecError if the model cannot.
+    fewer bytes on the same indices, by entropy coding. bit_rate: bit/s that this shall take on
+    average over speech, by choosing indices that are likelier. PcodecError if the model cannot.
     """
     mono = clean(wav)
     out = io.BytesIO()
-    encode_stream(_one_of(model, codec) or load(model), [mono], rate, out, compact=compact)
+    chosen = _one_of(model, codec) or load(model)
+    encode_stream(chosen, [mono], rate, out, compact=compact, bit_rate=bit_rate)
     return out.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -32,6 +33,23 @@ class Channel(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
         return int(value) - 1
 
 
+class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A bit rate in kbit/s, such as 5, or in bit/s, such as 5000; given as bit/s."""
+
+    name = "kbit/s"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(str(value).removesuffix("k"))
+        except ValueError:
+            number = 0.0
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is no bit rate in kbit/s, such as 5", param, ctx)
+        return number if number >= 200 else 1000 * number
+
+
 @click.command()
 @options.paths_argument
 @options.output_options
@@ -43,6 +61,11 @@ class Channel(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
     "--compact",
     is_flag=True,
     help="Fewer bytes for the same sound, by entropy coding; encoding takes about twice as long.",
+)
+@click.option(
+    "--bitrate",
+    type=KilobitsPerSecond(),
+    help="Average kbit/s for speech, below what --compact takes: at some loss.",
 )
 @click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
 @click.option(
@@ -75,6 +98,7 @@ def encode(
     raw_format: str | None,
     rate: int | None,
     compact: bool,
+    bitrate: float | None,
     live: bool,
     block: int | None,
     channel: int | None,
@@ -100,9 +124,14 @@ def encode(
 
     from pcodec import audio
     from pcodec.codec import Codec, checked_rate
+    from pcodec.pcx import compact as compact_
     from pcodec.pcx.transcode import encode_stream
 
     codec = Codec(chosen, device=device, threads=1 if jobs.workers else threads)
+    if bitrate is not None:
+        compact_.strength_for(chosen, bitrate)  # says now if it cannot be had
+    elif compact:
+        compact_.load(chosen)
 
     def do(source: Path, target: Path, shared: Progress | None) -> bool:
         started = time.perf_counter()
@@ -129,7 +158,7 @@ def encode(
 
             serial = int.from_bytes(os.urandom(4), "little") if target == STREAM else 0
             columns = block or (5 if live else None)
-            encode_stream(codec, blocks(), reader.rate, out, columns, serial, compact)
+            encode_stream(codec, blocks(), reader.rate, out, columns, serial, compact, bitrate)
         reader.close()
         for remark in reader.remarks if not quiet else ():
             click.echo(f"pcodec: {reader.name}: {remark}", err=True)

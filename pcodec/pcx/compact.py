@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.models import Model
@@ -18,6 +20,26 @@ def entropy_model(header: Header, model: Model | None = None) -> EntropyModel:
     With ``model`` no other one is considered.
     """
     return load(models.for_blocks(header, model))
+
+
+def strength_for(model: Model, bit_rate: float) -> float:
+    """How strongly bits are to count in `EntropyModel.choose`, so that speech takes a bit rate.
+
+    bit_rate: bit/s of payload, on average over speech: noise takes more, silence less. By the
+    table "rates" of the model's config.json, which `benchmarks/rates.py` has measured. PcodecError
+    if that does not reach it.
+    """
+    load(model)
+    rates = sorted((rate, strength) for strength, rate in model.about.get("rates", []))
+    if not rates:
+        raise PcodecError(f"model {model.name} does not say what bit rates it can have")
+    if bit_rate >= rates[-1][0]:
+        return 0.0
+    if bit_rate < rates[0][0]:
+        least, most = rates[0][0] / 1000, rates[-1][0] / 1000
+        wanted = f"{bit_rate / 1000:g} kbit/s"
+        raise PcodecError(f"{wanted}: model {model.name} has {least:.1f} to {most:.1f} kbit/s")
+    return float(np.interp(bit_rate, *np.array(rates).T))
 
 
 @lru_cache(4)

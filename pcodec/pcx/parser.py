@@ -55,7 +55,8 @@ class Parser:
         pieces stay coded: their checksums are checked, and nothing more.
         """
         self.header = header
-        self._entropy, self._coder = entropy, None
+        self._entropy = entropy
+        self._coder: EntropyCoder | None = None
         self.tags: dict[str, Any] = {}
         self._tag_bytes = 0
         self.end: dict[str, int] | None = None

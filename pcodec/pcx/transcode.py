@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,18 +14,23 @@ from pcodec.codec import Codec, checked_rate
 from pcodec.errors import FormatError
 from pcodec.models import Model
 from pcodec.pcx.blocks import Damage, Piece
-from pcodec.pcx.compact import entropy_model
+from pcodec.pcx.compact import entropy_model, strength_for
 from pcodec.pcx.compact import load as load_entropy
 from pcodec.pcx.layout import Header
+from pcodec.pcx.packing import Indices
 from pcodec.pcx.parser import Parser
 from pcodec.pcx.seek import seek
 from pcodec.pcx.writer import Writer
 from pcodec.runtime.entropy import EntropyModel
-from pcodec.streams import CHUNK_COLUMNS, StreamDecoder
+from pcodec.runtime.state import Array
+from pcodec.streams import CHUNK_COLUMNS, LatentStream, StreamDecoder, StreamEncoder
 
 BLOCK_COLUMNS, COMPACT_BLOCK_COLUMNS = 32, 64
 """Default columns of a block. Each one of kind C begins without a past to foretell it from, so
 these are longer."""
+
+CHOSEN_TOGETHER = 8
+"""Blocks whose indices are chosen side by side."""
 
 RESAMPLER_COLUMNS = 8
 """Columns (256 ms) that a resampler needs before its output no longer depends on its start."""
@@ -39,12 +44,18 @@ def encode_stream(
     block_columns: int | None = None,
     serial: int = 0,
     compact: bool = False,
+    bit_rate: float | None = None,
+    strength: float = 0.0,
 ) -> Writer:
     """Encodes mono blocks at a source rate into a .pcx stream, as they come.
 
     block_columns: of a block; None for the default. compact: whether to code the indices by how
-    likely they are, in fewer bytes. PcodecError if the model cannot.
+    likely they are, in fewer bytes. bit_rate: bit/s that this shall take on average over speech, by
+    choosing indices that are likelier; or strength: how much a bit counts then, see
+    `EntropyModel.choose`. PcodecError if the model cannot.
     """
+    if bit_rate is not None:
+        compact, strength = True, strength_for(codec.model, bit_rate)
     source_rate = checked_rate(source_rate)
     resampler = Resampler(source_rate, codec.config.sample_rate)
     entropy = load_entropy(codec.model) if compact else None
@@ -55,13 +66,49 @@ def encode_stream(
         entropy_id=codec.model.entropy_id if compact else None,
     )
     writer = Writer(out, header, entropy)
-    with codec.stream_encoder() as encoder:
-        for block in blocks:
-            writer.write(encoder.push(resampler(block)))
-        writer.write(encoder.push(resampler(np.zeros(0, np.float32), last=True)))
-        writer.write(encoder.finish())
+    chooses = entropy is not None and strength > 0
+    with LatentStream(codec) if chooses else codec.stream_encoder() as encoder:
+        columns = _columns(encoder, resampler, blocks)
+        if entropy is not None and chooses:
+            distances = codec.encoder.quantizer.distances
+            columns = _chosen(columns, header.block_columns, entropy, distances, strength)
+        for part in columns:
+            writer.write(part)
     writer.finish(resampler.given, {"source_frames": resampler.taken})
     return writer
+
+
+def _columns(
+    encoder: StreamEncoder, resampler: Resampler, blocks: Iterable[Samples]
+) -> Iterator[Array]:
+    """What an encoder makes of mono blocks at a source rate, as they come."""
+    for block in blocks:
+        yield encoder.push(resampler(block))
+    yield encoder.push(resampler(np.zeros(0, np.float32), last=True))
+    yield encoder.finish()
+
+
+def _chosen(
+    latents: Iterable[Array],
+    columns: int,
+    entropy: EntropyModel,
+    distances: Callable[[Array], Array],
+    strength: float,
+) -> Iterator[Indices]:
+    """Latents (n, rows, dim) as they come to indices that take fewer bits, in blocks of columns."""
+    waiting: list[Array] = []
+    for part in latents:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= CHOSEN_TOGETHER * columns:
+            ready = np.concatenate(waiting)
+            whole = len(ready) // columns * columns
+            yield from entropy.choose(_split(ready[:whole], columns), distances, strength)
+            waiting = [ready[whole:]]
+    yield from entropy.choose(_split(np.concatenate(waiting), columns), distances, strength)
+
+
+def _split(latents: Array, columns: int) -> list[Array]:
+    return [latents[i : i + columns] for i in range(0, len(latents), columns)]
 
 
 class PcxReader:

@@ -27,6 +27,8 @@ class Writer:
         self.out, self.header, self.entropy = out, header, entropy
         self.offset = 0
         self.columns = 0
+        self.payload_bytes = 0
+        """of all columns, without the container"""
         self.indices_crc = 0
         self.runs: list[tuple[int, int, int, int]] = []
         self._run_kind = b""
@@ -64,6 +66,7 @@ class Writer:
         self._run_kind = kind
         self._write(block(kind, payload, self.columns, len(columns)))
         self.indices_crc = zlib.crc32(payload, self.indices_crc)
+        self.payload_bytes += len(payload)
         self.columns += len(columns)
 
     def finish(self, samples: int, tags: dict[str, Any] | None = None) -> None:

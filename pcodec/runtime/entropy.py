@@ -240,6 +240,33 @@ class EntropyModel:
                     result[i] = self.order[lane].astype(np.uint16)
         return result
 
+    def choose(
+        self, latents: Sequence[Array], distances: Callable[[Array], Array], strength: float
+    ) -> list[Indices]:
+        """Blocks of latents (columns, rows, dim) -> indices near them that take fewer bits.
+
+        Of each latent the entry with the least distance + strength * bits, in the order of coding
+        (entropy-constrained vector quantisation: Chou, Lookabaugh and Gray 1989).
+        distances: of latents (n, rows, dim) to all entries, (n, rows, entries).
+        """
+        if not latents:
+            return []
+        order = sorted(range(len(latents)), key=lambda i: -len(latents[i]))
+        lengths = [len(latents[i]) for i in order]
+        padded = np.zeros((len(latents), lengths[0], *latents[0].shape[1:]))
+        for lane, i in zip(padded, order, strict=True):
+            lane[: len(latents[i])] = latents[i]
+
+        def pick(t: int, rows: Array, features: Array) -> Array:
+            costs = distances(padded[: len(features), t, rows])[..., self.order]
+            places: Array = (costs + strength * self._all_bits(features, rows)).argmin(-1)
+            return places
+
+        result: list[Indices] = [np.zeros((0, self.rows), np.uint16)] * len(latents)
+        for i, lane in zip(order, self._walk(lengths, pick), strict=True):
+            result[i] = self.order[lane].astype(np.uint16)
+        return result
+
     def _reading(self, decoders: list[rans.Decoder]) -> Pick:
         def read(counts: Array) -> Array:
             sums = sums_below(counts).tolist()
