@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_entropy import PlainDecoder, write_model
+from pystoi import stoi
 
 import pcodec
 from pcodec import ChecksumError, ModelMismatchError, VersionError, models
@@ -251,3 +252,45 @@ def test_a_model_without_an_entropy_model_says_so(small_model, speech, tmp_path)
 
 def test_the_shipped_entropy_model_is_the_one_that_its_configuration_names(codec, entropy):
     assert entropy.id == codec.model.entropy_id == models.find().entropy_id
+
+
+@pytest.fixture(scope="module")
+def with_rates(codec, tmp_path_factory):
+    """The shipped model, with a table of bit rates that says where its choices begin."""
+    folder = tmp_path_factory.mktemp("rates") / "speech16k"
+    shutil.copytree(codec.model.folder, folder)
+    about = json.loads((folder / "config.json").read_text())
+    about["rates"] = [[0.0, 6000], [0.5, 5200], [2.0, 4000]]
+    (folder / "config.json").write_text(json.dumps(about))
+    return pcodec.load(str(folder))
+
+
+def test_a_lower_bit_rate_takes_fewer_bytes_and_stays_near(with_rates, speech):
+    sizes, scores = [], []
+    for bit_rate in (6000, 5000, 4000):
+        data = pcodec.encode(speech, 16000, codec=with_rates, bit_rate=bit_rate)
+        sizes.append(len(data))
+        scores.append(stoi(speech, pcodec.decode(data, codec=with_rates)[0], 16000))
+    assert sizes == sorted(sizes, reverse=True) and sizes[2] < 0.8 * sizes[0]
+    assert scores == sorted(scores, reverse=True) and scores[2] > 0.8
+
+
+def test_from_the_rate_of_the_same_indices_on_they_are_the_same(with_rates, speech):
+    exact, asked = (
+        pcodec.encode(speech, 16000, codec=with_rates, **how)
+        for how in ({"compact": True}, {"bit_rate": 6000})
+    )
+    assert exact == asked
+
+
+def test_choices_do_not_depend_on_the_blocks_beside(with_rates, speech):
+    def coded(samples):
+        return pcodec.read_tokens(pcodec.encode(samples, 16000, codec=with_rates, bit_rate=4000))
+
+    long = coded(np.tile(speech, 8))
+    assert np.array_equal(coded(np.tile(speech, 4))[:256], long[:256])
+
+
+def test_a_bit_rate_that_the_model_has_not_is_refused_with_those_that_it_has(with_rates, speech):
+    with pytest.raises(pcodec.PcodecError, match=r"1.5 kbit/s: .* has 4.0 to 6.0 kbit/s"):
+        pcodec.encode(speech, 16000, codec=with_rates, bit_rate=1500)
