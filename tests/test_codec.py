@@ -220,7 +220,7 @@ def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):
     decoding = PcxReader(io.BytesIO(damaged), codec=codec)
     decoded = np.concatenate(list(decoding.blocks()))
     assert len(decoded) == len(whole)
-    assert [(d.first_column, d.columns) for d in decoding.damages] == [(32, 32)]
+    assert [(fault.start, fault.end) for fault in decoding.damages] == [(1.024, 2.048)]
     assert snr(whole[: 30 * 512], decoded[: 30 * 512]) > 100
     # Well behind the gap the decoder has forgotten it.
     assert snr(whole[-20 * 512 :], decoded[-20 * 512 :]) > 20

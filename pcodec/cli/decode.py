@@ -164,14 +164,11 @@ def decode(
             click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
         if verbose:
             summary(target, position / decoding.rate, started)
-        seconds = header.column_samples / header.sample_rate
-        for damage in decoding.damages:
+        for fault in decoding.damages:
             lost = ""
-            if damage.columns:
-                first, last = damage.first_column, damage.first_column + damage.columns
-                lost = f"{first * seconds:.2f} s to {last * seconds:.2f} s lost: "
-            name = name_of(source)
-            click.echo(f"pcodec: {name}: {lost}{damage.reason}", err=True)
+            if fault.end > fault.start:
+                lost = f"{fault.start:.2f} s to {fault.end:.2f} s lost: "
+            click.echo(f"pcodec: {name_of(source)}: {lost}{fault.reason}", err=True)
         return not decoding.damages
 
     def read(source: Path, decoding: Any) -> Iterator[Any]:

@@ -16,29 +16,25 @@ from pcodec.errors import ModelMismatchError, PcodecError, needs_extra, shown
 from pcodec.models import Model
 from pcodec.pcx import blocks
 from pcodec.pcx.blocks import EntropyCoder, Piece
+from pcodec.pcx.chain import Chain
 from pcodec.pcx.layout import Header
-from pcodec.pcx.parser import Parser
 
 
 def scan(
     path: Path,
     pieces: list[Piece] | None = None,
     entropy: Callable[[Header], EntropyCoder] | None = None,
-) -> Parser:
-    """Reads a whole stream, checking every checksum; leaves what is in it in ``pieces``.
+) -> Chain:
+    """Reads a whole file, checking every checksum; leaves what is in it in ``pieces``.
 
     entropy: as of `Parser`.
     """
-    parser = Parser(entropy=entropy)
+    chain = Chain(entropy=entropy)
     with open_input(path) as stream, named(path):
-        while data := stream.read(1 << 16):
-            found = parser.feed(data)
+        for _, found in chain.read(stream):
             if pieces is not None:
                 pieces += found
-        found = parser.close()
-        if pieces is not None:
-            pieces += found
-    return parser
+    return chain
 
 
 def by_model(model: Model | None) -> Callable[[Header], EntropyCoder]:
@@ -52,42 +48,53 @@ def by_model(model: Model | None) -> Callable[[Header], EntropyCoder]:
     return find
 
 
-def describe(path: Path, parser: Parser) -> dict[str, Any]:
-    """What `info` says of a stream, with stable keys."""
-    header = parser.header_
-    seconds = parser.samples / header.sample_rate
-    column = header.column_samples / header.sample_rate
-    try:
-        name: str | None = models.for_header(header).name
-    except ModelMismatchError:
-        name = None
+def describe(path: Path, chain: Chain) -> dict[str, Any]:
+    """What `info` says of a file, with stable keys."""
+    header, seconds = chain.header_, chain.start
+    links, rates = chain.links, {link.header.source_rate for link in chain.links}
+    frames = [link.source_frames for link in links if link.source_frames is not None]
     return {
         "file": str(path),
         "version": f"{header.version >> 4}.{header.version & 15}",
-        "model": name,
+        "model": model_of(header),
         "bitstream_id": header.bitstream_id.hex(),
         "duration": round(seconds, 6),
-        "samples": parser.samples,
+        "samples": chain.samples,
         "sample_rate": header.sample_rate,
         "source_rate": header.source_rate,
-        "source_frames": parser.tags.get("source_frames"),
-        "columns": parser.next_column,
-        "blocks": parser.blocks,
+        "source_frames": sum(frames) if len(frames) == len(links) and len(rates) == 1 else None,
+        "columns": chain.columns,
+        "blocks": chain.blocks,
         "rows": header.rows,
         "bits": header.bits,
         "codec_bit_rate": header.bit_rate,
         "compact": header.entropy_id is not None,
-        "file_bytes": parser.bytes_read,
-        "file_bit_rate": round(parser.bytes_read * 8 / seconds, 1) if seconds else None,
+        "file_bytes": chain.bytes_read,
+        "file_bit_rate": round(chain.bytes_read * 8 / seconds, 1) if seconds else None,
         "damage": [
+            {"start": round(f.start, 3), "end": round(f.end, 3), "reason": f.reason}
+            for f in chain.faults
+        ],
+        "links": [
             {
-                "start": round(d.first_column * column, 3),
-                "end": round((d.first_column + d.columns) * column, 3),
-                "reason": d.reason,
+                "start": round(link.start, 6),
+                "duration": round(link.seconds, 6),
+                "samples": link.samples,
+                "source_rate": link.header.source_rate,
+                "model": model_of(link.header),
+                "bitstream_id": link.header.bitstream_id.hex(),
             }
-            for d in parser.damages
+            for link in links
         ],
     }
+
+
+def model_of(header: Header) -> str | None:
+    """The name of the installed model that decodes a stream, if there is one."""
+    try:
+        return models.for_header(header).name
+    except ModelMismatchError:
+        return None
 
 
 def text(about: dict[str, Any]) -> str:
@@ -106,11 +113,18 @@ def text(about: dict[str, Any]) -> str:
         f"  damage         {len(about['damage']) or 'none'}",
     ]
     lines += [f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}" for d in about["damage"]]
+    if len(links := about["links"]) > 1:
+        lines.append(f"  streams        {len(links)}, one after the other")
+        lines += [
+            f"    {link['start']:.2f} s: {link['duration']:.3f} s, from {link['source_rate']} Hz,"
+            f" model {link['model'] or 'not installed'} ({link['bitstream_id']})"
+            for link in links
+        ]
     return "\n".join(lines)
 
 
 def draw(
-    path: Path, grid: Path, force: bool, model: Model | None, parser: Parser, pieces: list[Piece]
+    path: Path, grid: Path, force: bool, model: Model | None, header: Header, pieces: list[Piece]
 ) -> None:
     """The picture of --grid."""
     try:
@@ -121,7 +135,6 @@ def draw(
         raise needs_extra("info --grid", "eval", error) from error
     if all(piece.indices is None for piece in pieces):
         raise PcodecError(f"{path}: has no column to draw")
-    header = parser.header_
     indices = blocks.grid(pieces, header.rows)
     with named(path):
         model = models.for_header(header, model)
@@ -154,10 +167,12 @@ def info(
     for path in files:
         try:
             pieces: list[Piece] | None = None if grid is None else []
-            parser = scan(path) if grid is None else scan(path, pieces, by_model(chosen))
-            about = describe(path, parser)
+            entropy = None if grid is None else by_model(chosen)
+            about = describe(path, chain := scan(path, pieces, entropy))
             if grid is not None and pieces is not None:
-                draw(path, grid, force, chosen, parser, pieces)
+                if len(chain.links) > 1:
+                    raise PcodecError(f"{path}: holds {chain.number} streams; --grid draws one")
+                draw(path, grid, force, chosen, chain.header_, pieces)
         except (PcodecError, OSError) as error:
             if len(files) == 1:
                 raise

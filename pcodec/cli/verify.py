@@ -12,18 +12,18 @@ from pcodec.cli.info import by_model, describe, scan
 from pcodec.cli.output import named, open_input
 from pcodec.errors import PcodecError, shown
 from pcodec.models import Model
-from pcodec.pcx.parser import Parser
+from pcodec.pcx.chain import Chain
 
 
-def decode(path: Path, model: Model | None) -> Parser:
-    """Decodes a whole stream; gives what `scan` does."""
+def decode(path: Path, model: Model | None) -> Chain:
+    """Decodes a whole file; gives what `scan` does."""
     from pcodec.pcx.transcode import PcxReader
 
     with open_input(path) as stream, named(path):
         decoding = PcxReader(stream, model)
         for _ in decoding.blocks():
             pass
-    return decoding.parser
+    return decoding.chain
 
 
 @click.command()

@@ -36,7 +36,8 @@ class Parser:
     """Reads a stream from bytes as they come; never trusts what no checksum covers.
 
     `feed` gives the pieces that are complete; after `close` there is nothing more.
-    `header` is there as soon as it has been read, `tags` and `end` likewise.
+    `header` is there as soon as it has been read, `tags` and `end` likewise. Where another
+    stream follows, this one ends, and `rest` is what was fed of that (see `Chain`).
     """
 
     # A gap is believed up to this many columns, and this many more for each that was read:
@@ -67,7 +68,7 @@ class Parser:
         self._buffer = bytearray()
         self._searching: str | None = None
         self._indices_crc = 0
-        self._trailing = False
+        self._trailing = ""
         self._whole = header is None
         self._offset = 0
         """of the buffer in the stream"""
@@ -75,6 +76,8 @@ class Parser:
         self._wasted = 0
         """bytes checked in vain"""
         self.lost_columns = 0
+        self.rest: bytes | None = None
+        """of another stream that follows, from its header on"""
 
     @property
     def samples(self) -> int:
@@ -87,6 +90,8 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Piece]:
         """Takes the next bytes. Raises FormatError and its kin on a header it can't read."""
+        if self.rest is not None:
+            return []
         self._buffer += data
         self.bytes_read += len(data)
         if self.header is None:
@@ -110,7 +115,7 @@ class Parser:
         if self._searching is not None:
             self._note(0, self._searching)
         if self._trailing:
-            self._note(0, "bytes after the end of the stream")
+            self._note(0, self._trailing)
         if self.end is None:
             samples, column = self.header_.samples or 0, self.header_.column_samples
             missing = max(0, -(-samples // column) - self.next_column)
@@ -150,9 +155,9 @@ class Parser:
             return Piece(piece.first_column, piece.columns, None)
         return Piece(piece.first_column, piece.columns, indices[piece.coded.skip :])
 
-    def _header_valid(self) -> bool:
-        crc = int.from_bytes(self._buffer[60:64], "little")
-        return zlib.crc32(self._buffer[:60]) == crc
+    def _header_valid(self, at: int = 0) -> bool:
+        crc = int.from_bytes(self._buffer[at + 60 : at + 64], "little")
+        return zlib.crc32(self._buffer[at : at + 60]) == crc
 
     def _take_header(self) -> None:
         self.header, length = Header.from_bytes(bytes(self._buffer))
@@ -184,12 +189,18 @@ class Parser:
         position = 0
         while self.end is None:
             found = buffer.find(SYNC, position)
-            # A sync's first byte may be the last one here.
-            rest = buffer[position:] if found < 0 else buffer[position:found]
-            if self._searching is None and rest and (final or found >= 0 or rest != SYNC[:1]):
+            limit = len(buffer) if found < 0 else found
+            following = self._next_stream(position, limit, final)
+            rest = buffer[position : limit if following is None else following]
+            # The first bytes of a sync or a header may be the last ones here.
+            begun = found < 0 and following is None and (rest == SYNC[:1] or MAGIC.startswith(rest))
+            if self._searching is None and rest and (final or not begun):
                 self._searching = "unknown bytes between blocks"
+            if following is not None:
+                position = self._leave(following)
+                break
             if found < 0:
-                position = max(position, len(buffer) - (0 if final else 1))
+                position = max(position, len(buffer) - (0 if final else len(MAGIC) - 1))
                 break
             position = found
             raw = bytes(buffer[position : position + HEAD_BYTES])
@@ -217,11 +228,42 @@ class Parser:
             self._block_offset = self._offset + position
             position += size
             yield from self._take_block(head, content[HEAD_BYTES:-4])
-        if self.end is not None:
-            self._trailing = self._trailing or len(buffer) > position
-            position = len(buffer)
+        if self.end is not None and self.rest is None:
+            position = self._take_trailing(position, final)
         del buffer[:position]
         self._offset += position
+
+    def _next_stream(self, start: int, stop: int, final: bool) -> int | None:
+        """Where another stream's header starts in a part of the buffer, as far as it is there."""
+        at = self._buffer.find(MAGIC, start, stop)
+        while at >= 0:
+            whole = len(self._buffer) - at >= HEADER_BYTES
+            if self._header_valid(at) if whole else not final:
+                return at
+            at = self._buffer.find(MAGIC, at + 1, stop)
+        return None
+
+    def _leave(self, following: int) -> int:
+        """Ends this stream where another one's header starts, once that is whole."""
+        if len(self._buffer) - following < HEADER_BYTES:
+            return following
+        self.rest = bytes(self._buffer[following:])
+        self.bytes_read -= len(self.rest)
+        return len(self._buffer)
+
+    def _take_trailing(self, position: int, final: bool) -> int:
+        """Looks for another stream after the end; returns what of the buffer is done with."""
+        buffer = self._buffer
+        following = self._next_stream(position, len(buffer), final)
+        rest = buffer[position:following]
+        begun = following is None and MAGIC.startswith(rest)
+        if rest and not self._trailing and (final or not begun):
+            self._trailing = "bytes after the end of the stream"
+            if rest.startswith(MAGIC):
+                self._trailing = "another stream follows, but its header is damaged"
+        if following is not None:
+            return self._leave(following)
+        return max(position, len(buffer) - (0 if final else len(MAGIC) - 1))
 
     def _lost(self, position: int, reason: str) -> int:
         """Goes on searching after a sync that led to no block."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -11,9 +13,10 @@ from pcodec import models
 from pcodec.audio.pcm import Samples
 from pcodec.audio.resample import Resampler, resampled_length
 from pcodec.codec import Codec, checked_rate
-from pcodec.errors import FormatError
+from pcodec.errors import FormatError, ModelMismatchError
 from pcodec.models import Model
-from pcodec.pcx.blocks import Damage, Piece
+from pcodec.pcx.blocks import Piece
+from pcodec.pcx.chain import Chain, Fault, Rest
 from pcodec.pcx.compact import entropy_model, strength_for
 from pcodec.pcx.compact import load as load_entropy
 from pcodec.pcx.layout import Header
@@ -112,7 +115,10 @@ def _split(latents: Array, columns: int) -> list[Array]:
 
 
 class PcxReader:
-    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `damages`."""
+    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `damages`.
+
+    Of a chain of streams each is decoded by its own model; rate and header are the first one's.
+    """
 
     def __init__(
         self,
@@ -134,97 +140,150 @@ class PcxReader:
         columns, fill them with "silence", or "stop" with a FormatError.
         """
         self._stream, self._on_error = stream, on_error
-        self._model, self._given = model, codec
         # Of a file that was read from already, no place is known by its number.
         self._seekable = start > 0 and stream.seekable() and stream.tell() == 0
-        self.parser = Parser(entropy=self._entropy_model)
-        self._first: list[Piece] = []
-        self._drop = self._column = 0
-        while self.parser.header is None:
-            data = _read_some(stream)
-            self._first += self.parser.feed(data) if data else self.parser.close()
-        self.header: Header = self.parser.header
-        if codec is None or not codec.model.fits(self.header):
-            codec = Codec(models.for_header(self.header, model), vocoder, device, threads)
-        self.codec = codec
+        self._model, self._options = model, (vocoder, device, threads)
+        self._codecs = [] if codec is None else [codec]
+        self.chain = Chain(entropy=self._entropy_model)
+        self._portions = self.chain.read(stream)
+        self._first: list[tuple[Parser, list[Piece]]] = []
+        while self.chain.header is None:
+            self._first.append(next(self._portions))
+        self.header: Header = self.chain.header
+        self.codec = self._codec_of(self.header)
         self.rate = rate or self.header.source_rate
         self._start = round(start * self.rate)
         self._end = None if end is None else round(end * self.rate)
+        self._number = 1
+        """of the first link that is decoded"""
+        self._column = self._drop = 0
+        """Where that is entered; columns between the block that is read first and it."""
+        self._position = self._total = 0
+        """Samples, at the wanted rate, that were decoded or passed over; that there are."""
 
     @property
-    def damages(self) -> list[Damage]:
+    def damages(self) -> list[Fault]:
         """What was wrong so far with the part that was asked for."""
-        column = self.header.column_samples / self.header.sample_rate * self.rate
+        column = self.header.column_samples / self.header.sample_rate
         return [
-            damage
-            for damage in self.parser.damages
-            if (self._end is None or damage.first_column * column < self._end)
-            and (damage.first_column + max(1, damage.columns)) * column > self._start
+            fault
+            for fault in self.chain.faults
+            if (self._end is None or fault.start * self.rate < self._end)
+            and max(fault.end, fault.start + column) * self.rate > self._start
         ]
 
     def _entropy_model(self, header: Header) -> EntropyModel:
-        given = self._given
-        fits = self._model is None and given is not None and given.model.fits(header)
-        return entropy_model(header, given.model if fits and given else self._model)
+        own = self._codec_of(header).model
+        return entropy_model(header, own if own.entropy_id == header.entropy_id else self._model)
 
-    def _pieces(self) -> Iterator[Piece]:
-        yield from _joined(self._first)
-        while data := _read_some(self._stream):
-            yield from _joined(self.parser.feed(data))
-        yield from _joined(self.parser.close())
+    def _codec_of(self, header: Header) -> Codec:
+        for codec in self._codecs:
+            if codec.model.fits(header):
+                return codec
+        self._codecs.append(Codec(models.for_header(header, self._model), *self._options))
+        return self._codecs[-1]
 
-    def _length(self) -> int:
-        """Samples of the whole stream at the wanted rate, known at its end."""
-        samples, frames = self.parser.samples, self.parser.tags.get("source_frames")
-        source, codec = self.header.source_rate, self.header.sample_rate
+    def _length(self, parser: Parser) -> int:
+        """Samples of a stream that was read to its end, at the wanted rate."""
+        header, samples, frames = parser.header_, parser.samples, parser.tags.get("source_frames")
+        source, codec = header.source_rate, header.sample_rate
         if self.rate != source:
             return resampled_length(samples, codec, self.rate)
         if isinstance(frames, int) and resampled_length(frames, source, codec) == samples:
             return frames
         return samples * source // codec
 
-    def _skip(self) -> int:
-        """Seeks; the first sample, at the wanted rate, of what will be decoded."""
-        header, warm_up = self.header, self.codec.warm_up + RESAMPLER_COLUMNS
-        if not self._seekable:
-            return 0
-        # Start where a column starts on a whole sample of the wanted rate.
+    def _skip(self) -> None:
+        """Enters the stream shortly before the start."""
+        offset, header = 0, self.header
+        column = self._column_before(header, self._start)
+        if not column:
+            return
+        first = seek(self._stream, header, column)
+        if not first:  # no index, or not of a chain's first link
+            offset, header = self._find_link()
+            column = self._column_before(header, self._start - self._position)
+            first = seek(cast(BinaryIO, Rest(self._stream, offset)), header, column)
+        self._column, self._drop = column, column - first
+        parser = Parser(header, first, self._entropy_model)
+        where = self._number, self._position / self.rate
+        self.chain = Chain(parser, *where, self._entropy_model)
+        self._portions, self._first = self.chain.read(self._stream), []
+
+    def _column_before(self, header: Header, sample: int) -> int:
+        """The column to start at, to give a sample of a link as if all had been decoded."""
+        # It starts on a whole sample of the wanted rate.
         step = header.sample_rate // np.gcd(header.sample_rate, header.column_samples * self.rate)
-        column = self._start * header.sample_rate // self.rate // header.column_samples - warm_up
-        column = self._column = max(0, int(column // step * step))
-        if column:
-            first = seek(self._stream, header, column)
-            self.parser = Parser(header, first, self._entropy_model)
-            self._first = []
-            self._drop = column - first
-        return column * header.column_samples * self.rate // header.sample_rate
+        column = sample * header.sample_rate // self.rate // header.column_samples
+        column -= self._codec_of(header).warm_up + RESAMPLER_COLUMNS
+        return max(0, int(column // step * step))
+
+    def _find_link(self) -> tuple[int, Header]:
+        """Where in the file the link is that holds the start, and its header.
+
+        Sets the position to its first sample.
+        """
+        self._stream.seek(0)
+        search = Chain()
+        offset, link = 0, search.parser
+        for parser, _ in search.read(self._stream):
+            if parser is not link:
+                length = self._length(link)
+                if self._position + length > self._start:
+                    break
+                offset += link.bytes_read
+                self._position += length
+                link = parser
+                self._number += 1
+            header = link.header
+            if header is not None:
+                sure = (link.next_column - 1) * header.column_samples * self.rate
+                if self._position + sure // header.sample_rate > self._start:
+                    break
+        return offset, link.header_
 
     def blocks(self) -> Iterator[Samples]:
         """Samples (n,) at the wanted rate, as they become known."""
-        position = self._skip() if self._start else 0
-        drop = self._drop
-        resampler = Resampler(self.header.sample_rate, self.rate)
-        with self.codec.stream_decoder(self._column) as decoder:
-            for piece in self._pieces():
+        if self._seekable and self._start:
+            self._skip()
+        portions = chain(self._first, self._portions)
+        for number, (parser, group) in enumerate(groupby(portions, itemgetter(0)), self._number):
+            pieces = (piece for _, found in group for piece in _joined(found))
+            try:
+                codec = self._codec_of(parser.header_)
+            except ModelMismatchError as error:
+                where = f"stream {number}, from {self._position / self.rate:.2f} s"
+                raise ModelMismatchError(f"{where}: {error}") from error
+            yield from self._decoded(codec, parser, pieces)
+            if self._end is not None and self._position >= self._end:
+                return
+        if self._start and self._start >= self._position:
+            end = self._total / self.rate
+            raise FormatError(f"the start lies behind the end, at {end:.2f} s")
+
+    def _decoded(self, codec: Codec, parser: Parser, pieces: Iterable[Piece]) -> Iterator[Samples]:
+        """The samples of one link, as far as they are asked for."""
+        header, begin = parser.header_, self._position
+        column, drop = self._column, self._drop
+        self._column = self._drop = 0
+        self._position += column * header.column_samples * self.rate // header.sample_rate
+        resampler = Resampler(header.sample_rate, self.rate)
+        with codec.stream_decoder(column) as decoder:
+            for piece in pieces:
                 if drop >= piece.columns:
                     drop -= piece.columns
                     continue
                 for samples in self._samples(decoder, piece, drop):
-                    block = resampler(samples)
-                    yield from self._cut(block, position)
-                    position += len(block)
-                    if self._end is not None and position >= self._end:
+                    yield from self._cut(resampler(samples))
+                    if self._end is not None and self._position >= self._end:
                         self._stop_if_damaged()
                         return
                 drop = 0
             self._stop_if_damaged()
             samples = decoder.finish()
         block = np.concatenate([resampler(samples), resampler(np.zeros(0, np.float32), last=True)])
-        block = block[: max(0, self._length() - position)]
-        if self._start and self._start >= position + len(block):
-            end = self._length() / self.rate
-            raise FormatError(f"the start lies behind the end, at {end:.2f} s")
-        yield from self._cut(block, position)
+        self._total = begin + self._length(parser)
+        yield from self._cut(block[: max(0, self._total - self._position)])
 
     def _samples(self, decoder: StreamDecoder, piece: Piece, drop: int) -> Iterator[Samples]:
         """Samples of a piece without its first columns; long gaps in portions."""
@@ -240,10 +299,11 @@ class PcxReader:
         if self._on_error == "stop" and self.damages:
             raise FormatError(f"damaged: {self.damages[0].reason}")
 
-    def _cut(self, block: Samples, position: int) -> Iterator[Samples]:
-        """What of a block at a position lies between start and end."""
-        low = max(0, self._start - position)
-        high = len(block) if self._end is None else min(len(block), self._end - position)
+    def _cut(self, block: Samples) -> Iterator[Samples]:
+        """What of the next samples lies between start and end."""
+        low = max(0, self._start - self._position)
+        high = len(block) if self._end is None else min(len(block), self._end - self._position)
+        self._position += len(block)
         if low < high:
             yield block[low:high]
 
@@ -261,10 +321,3 @@ def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
             yield piece
         elif piece is not None:
             waiting.append(piece)
-
-
-def _read_some(stream: BinaryIO) -> bytes:
-    """What a stream has now, up to 64 KiB; b"" at its end."""
-    read: Any = getattr(stream, "read1", stream.read)
-    data: bytes = read(1 << 16)
-    return data
