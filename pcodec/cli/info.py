@@ -10,8 +10,11 @@ from typing import Any
 import click
 
 from pcodec import models
-from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
+from pcodec.audio.tags import known_tags
+from pcodec.cli import error_line, options
+from pcodec.cli.jobs import find_files, is_pcx
 from pcodec.cli.output import STREAM, named, open_input, open_output
+from pcodec.cli.tally import Tally
 from pcodec.errors import ModelMismatchError, PcodecError, needs_extra, shown
 from pcodec.models import Model
 from pcodec.pcx import blocks
@@ -75,6 +78,7 @@ def describe(path: Path, chain: Chain) -> dict[str, Any]:
             {"start": round(f.start, 3), "end": round(f.end, 3), "reason": f.reason}
             for f in chain.faults
         ],
+        "tags": known_tags(chain.tags),
         "links": [
             {
                 "start": round(link.start, 6),
@@ -113,6 +117,7 @@ def text(about: dict[str, Any]) -> str:
         f"  damage         {len(about['damage']) or 'none'}",
     ]
     lines += [f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}" for d in about["damage"]]
+    lines += [f"  {name:14} {shown(text)}" for name, text in about["tags"].items()]
     if len(links := about["links"]) > 1:
         lines.append(f"  streams        {len(links)}, one after the other")
         lines += [
@@ -144,42 +149,55 @@ def draw(
 
 @click.command()
 @options.files_argument
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.recursive_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object a line: of each file, and with -r what became of all.",
+)
 @click.option(
     "--grid",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw one file's patch grid, decoded mel and codebook use into a PNG.",
 )
-@click.option("--model", metavar="NAME|DIR", help="Model to draw with (see `pcodec models`).")
+@options.model_option("draw with")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing picture.")
 def info(
-    files: tuple[Path, ...], as_json: bool, grid: Path | None, model: str | None, force: bool
+    files: tuple[Path, ...],
+    recursive: bool,
+    as_json: bool,
+    grid: Path | None,
+    model: str | None,
+    force: bool,
 ) -> int:
-    """Show what is in .pcx files: length, model, bit rates, damage."""
-    if grid is not None and len(files) > 1:
+    """Show what is in .pcx files: length, model, bit rates, tags, damage."""
+    if grid is not None and (len(files) > 1 or recursive):
         raise click.UsageError("--grid draws one file")
     if grid == STREAM:
         raise click.UsageError("--grid needs the name of a file: standard output has the text")
     if model and grid is None:
         raise click.UsageError("--model is for --grid")
+    found, _ = find_files(files, recursive, is_pcx)
     chosen = models.find(model) if model else None
-    code = 0
-    for path in files:
+    tally = Tally(as_json and recursive)
+    tally.add_passed_over(found.passed_over, False)
+    tally.add_unreadable(found.unreadable)
+    for path in found.files:
         try:
             pieces: list[Piece] | None = None if grid is None else []
             entropy = None if grid is None else by_model(chosen)
             about = describe(path, chain := scan(path, pieces, entropy))
             if grid is not None and pieces is not None:
-                if len(chain.links) > 1:
+                if chain.number > 1:
                     raise PcodecError(f"{path}: holds {chain.number} streams; --grid draws one")
                 draw(path, grid, force, chosen, chain.header_, pieces)
         except (PcodecError, OSError) as error:
-            if len(files) == 1:
+            if not recursive and len(files) == 1:
                 raise
             click.echo(f"pcodec: {error_line(error)}", err=True)
-            code = EXIT_ERROR
+            tally.add("failed", path, messages=[error_line(error)])
             continue
+        tally.count("damaged" if about["damage"] else "done", about["duration"])
         click.echo(json.dumps(about) if as_json else text(about))
-        if about["damage"] and not code:
-            code = EXIT_DAMAGED
-    return code
+    return tally.finish(recursive)

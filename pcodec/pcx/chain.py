@@ -68,6 +68,8 @@ class Chain:
         """those that were read; a chain of very many keeps the first ones"""
         self.samples = self.columns = self.blocks = self.bytes_read = self.lost_columns = 0
         """of the links that were read"""
+        self.tags: dict[str, Any] = {}
+        """of the first link, once it was read"""
         self._faults: list[Fault] = []
         self._ended = False
         """whether the parser's link was read to its end"""
@@ -140,6 +142,8 @@ class Chain:
             parser.next_column,
             frames if isinstance(frames, int) else None,
         )
+        if not self.links:
+            self.tags = parser.tags
         if len(self.links) < MAX_NOTES:
             self.links.append(link)
         self._faults += self._faults_here()[: MAX_NOTES - len(self._faults)]

@@ -12,6 +12,7 @@ import numpy as np
 from pcodec import models
 from pcodec.audio.pcm import Samples
 from pcodec.audio.resample import Resampler, resampled_length
+from pcodec.audio.tags import known_tags
 from pcodec.codec import Codec, checked_rate
 from pcodec.errors import FormatError, ModelMismatchError
 from pcodec.models import Model
@@ -46,13 +47,16 @@ def encode_stream(
     out: BinaryIO,
     block_columns: int | None = None,
     serial: int = 0,
+    *,
+    tags: dict[str, str] | None = None,
     compact: bool = False,
     bit_rate: float | None = None,
     strength: float = 0.0,
 ) -> Writer:
     """Encodes mono blocks at a source rate into a .pcx stream, as they come.
 
-    block_columns: of a block; None for the default. compact: whether to code the indices by how
+    block_columns: of a block; None for the default. tags: what is known of the audio in words,
+    such as its title. compact: whether to code the indices by how
     likely they are, in fewer bytes. bit_rate: bit/s that this shall take on average over speech, by
     choosing indices that are likelier; or strength: how much a bit counts then, see
     `EntropyModel.choose`. PcodecError if the model cannot.
@@ -69,6 +73,8 @@ def encode_stream(
         entropy_id=codec.model.entropy_id if compact else None,
     )
     writer = Writer(out, header, entropy)
+    if tags:
+        writer.tag(tags)
     chooses = entropy is not None and strength > 0
     with LatentStream(codec) if chooses else codec.stream_encoder() as encoder:
         columns = _columns(encoder, resampler, blocks)
@@ -115,7 +121,7 @@ def _split(latents: Array, columns: int) -> list[Array]:
 
 
 class PcxReader:
-    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `damages`.
+    """A .pcx stream on its way to samples: `header`, `rate`, `tags`, `blocks`, then `damages`.
 
     Of a chain of streams each is decoded by its own model; rate and header are the first one's.
     """
@@ -147,9 +153,13 @@ class PcxReader:
         self.chain = Chain(entropy=self._entropy_model)
         self._portions = self.chain.read(stream)
         self._first: list[tuple[Parser, list[Piece]]] = []
-        while self.chain.header is None:
-            self._first.append(next(self._portions))
-        self.header: Header = self.chain.header
+        for parser, pieces in self._portions:  # up to the first column, which tags may precede
+            if pieces or not self._first or self._first[-1][0] is not parser:
+                self._first.append((parser, pieces))
+            if pieces:
+                break
+        self.header: Header = self.chain.header_
+        self.tags = known_tags(self._first[0][0].tags)
         self.codec = self._codec_of(self.header)
         self.rate = rate or self.header.source_rate
         self._start = round(start * self.rate)

@@ -69,13 +69,17 @@ class Writer:
         self.payload_bytes += len(payload)
         self.columns += len(columns)
 
+    def tag(self, tags: dict[str, Any]) -> None:
+        """Writes tags, which replace those of the same names before."""
+        self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
+
     def finish(self, samples: int, tags: dict[str, Any] | None = None) -> None:
         """Ends the stream of ``samples`` samples; corrects the header if ``out`` can seek."""
         if len(self.waiting):
             self._write_blocks([self.waiting])
             self.waiting = self.waiting[:0]
         if tags:
-            self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
+            self.tag(tags)
         index_offset = self.offset if self.runs else 0
         runs = np.array(self.runs, RUN).tobytes()
         whole = MAX_PAYLOAD // RUN.itemsize * RUN.itemsize
