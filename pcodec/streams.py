@@ -125,7 +125,7 @@ class StreamEncoder(_Stream):
 
     def _columns(self, frames: Array, state: State) -> Array:
         """Whole columns of spectra (B, frames, bins) -> what is put out for them."""
-        return self._encoder.indices(frames, state)
+        return self._codec.encoder.indices(frames, state)
 
     def _key(self, samples: Samples) -> Any:
         """Streams of the same key can take a step together."""
@@ -158,7 +158,7 @@ class LatentStream(StreamEncoder):
         return np.zeros((0, self._codec.config.rows, self._codec.config.latent_dim))
 
     def _columns(self, frames: Array, state: State) -> Array:
-        return self._encoder.latents(frames, state)
+        return self._codec.encoder.latents(frames, state)
 
 
 class StreamDecoder(_Stream):
