@@ -335,7 +335,7 @@ def test_the_decoder_does_not_see_what_the_container_hides(codec, coded):
     """PcxReader reads the source's rate from the header, not from the model."""
     decoding = PcxReader(io.BytesIO(coded), codec=codec, rate=48000)
     decoded = np.concatenate(list(decoding.blocks()))
-    assert len(decoded) == 3 * decoding.parser.samples
+    assert len(decoded) == 3 * decoding.chain.samples
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")

@@ -81,6 +81,7 @@ def test_info_speaks_json_with_stable_keys_and_loads_no_networks(coded_file, tmp
     assert list(about) == [
         "file", "version", "model", "bitstream_id", "duration", "samples", "sample_rate",
         "source_rate", "source_frames", "columns", "blocks", "rows", "bits", "codec_bit_rate",
+        "compact",
         "file_bytes", "file_bit_rate", "damage", "tags", "links",
     ]  # fmt: skip
     assert about["model"] == "speech16k" and about["codec_bit_rate"] == 7500
