@@ -55,6 +55,7 @@ def decode(
 ) -> tuple[Samples, int]:
     """A .pcx stream -> float32 samples (frames,) and their rate in Hz, the source's.
 
+    Streams one after the other give their audio one after the other, at the first one's rate.
     codec: one that is loaded already, instead of a model by its name. Lost parts of a damaged
     stream are concealed; FormatError if it is none, ModelMismatchError if neither ``codec`` nor
     ``model`` nor, without these, any that is installed made it.

@@ -22,8 +22,8 @@ import numpy as np
 
 from pcodec.errors import FormatError
 from pcodec.pcx.blocks import block
+from pcodec.pcx.chain import Chain
 from pcodec.pcx.layout import HEAD_BYTES, Header
-from pcodec.pcx.parser import Parser
 from pcodec.pcx.writer import Writer
 
 MEGABYTE = 1 << 20
@@ -77,25 +77,29 @@ def check(data: bytes, columns: np.ndarray, r: random.Random) -> str:
 
     Raises AssertionError if anything is not as it should be.
     """
-    parser, pieces = Parser(), []
+    chain, pieces = Chain(), []
     size = r.choice((100, 1000, 1 << 16))
     try:
         for start in range(0, len(data), size):
-            pieces += parser.feed(data[start : start + size])
-        pieces += parser.close()
+            pieces += chain.feed(data[start : start + size])
+        pieces += chain.close()
     except FormatError:
         return "refused"
-    position = 0
-    intact = len(columns) == sum(p.columns for p in pieces)
-    for piece in pieces:
+    position, total, link = 0, 0, pieces[0][0]
+    intact = chain.columns == len(columns) and chain.number == 1
+    for parser, piece in ((parser, piece) for parser, found in pieces for piece in found):
+        if parser is not link:
+            position, link = 0, parser
         assert piece.first_column == position, "a piece out of time"
         position += piece.columns
+        total += piece.columns
         if piece.indices is None:
             intact = False
         elif intact:
             intact = np.array_equal(piece.indices, columns[piece.first_column : position])
-    assert position <= 1024 + 9 * (len(data) // 30 + 1), "columns out of nothing"
-    if parser.damages:
+    most = 1024 * chain.number + 9 * (len(data) // 30 + 1)
+    assert total == chain.columns <= most, "columns out of nothing"
+    if chain.faults:
         return "reported"
     assert intact, "a change of index data went unnoticed"
     return "intact"
