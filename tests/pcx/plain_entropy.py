@@ -21,9 +21,9 @@ def formula(shape, most, a, b):
     return ((i * a + b) % (2 * most + 1) - most).reshape(shape)
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, c: CodecConfig = CONFIG) -> Path:
     """A model folder that holds what decodes blocks of kind C, and nothing else."""
-    c, size = CONFIG, CONFIG.rows * CONFIG.entropy_dim
+    size = c.rows * c.entropy_dim
     shapes = {
         "near": (c.entropy_width, 4 * size, ()),
         "far": (c.entropy_width, 3 * c.entropy_width, ()),

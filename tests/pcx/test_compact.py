@@ -294,3 +294,18 @@ def test_choices_do_not_depend_on_the_blocks_beside(with_rates, speech):
 def test_a_bit_rate_that_the_model_has_not_is_refused_with_those_that_it_has(with_rates, speech):
     with pytest.raises(pcodec.PcodecError, match=r"1.5 kbit/s: .* has 4.0 to 6.0 kbit/s"):
         pcodec.encode(speech, 16000, codec=with_rates, bit_rate=1500)
+
+
+def test_the_stream_of_version_1_1_reads_as_it_was_written(plain_model):
+    """Frozen, as those of test_golden.py: when this fails, the reader is wrong, not the file."""
+    data = (HERE.parent / "golden" / "v1_1_compact.pcx").read_bytes()
+    known = "bebc5329b10e2ac103ded09fe52cc416531e0e6f59bf96fb11dd7081b68db328"
+    assert hashlib.sha256(data).hexdigest() == known, "a golden file was changed"
+    parser, pieces = parsed(data, compact.load(read_model(plain_model)))
+    grid = np.concatenate([piece.indices for piece in pieces])
+    known = "58676bc994bd82a951b33b5e4e3f480e14eb8d8fca44fa34f792cff1bb4eff94"
+    assert hashlib.sha256(grid.astype("<u2").tobytes()).hexdigest() == known
+    c, r = np.arange(8)[:, None], np.arange(24)
+    assert np.array_equal(grid[16:24], (c * 37 + r * 101 + c * c * r) % 1024)
+    assert parser.header_.entropy_id.hex() == "f1d368d5a3091514a6fd53d463c70aae"
+    assert (parser.samples, parser.damages) == (29 * 512 - 7, [])
