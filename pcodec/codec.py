@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -81,18 +81,19 @@ class Codec:
         self.model, self.config, self.vocoder = model, model.config, vocoder
         self.processor = Processor.of(threads_for(threads or min(MAX_THREADS, cores())), device)
         self._arguments = model, vocoder, device, threads
-        self._loading = threading.Lock()
+        self._codebook: NDArray[np.float32] | None = None
+        self._forget_networks()
         self._all.add(self)
+
+    def _forget_networks(self) -> None:
+        """They are loaded when they are used next."""
+        self._loading = threading.Lock()
+        self._encoder: Encoder | None = None
+        self._decoder: DecoderNetworks | None = None
 
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """A copy, or the same in another process, loads the model anew."""
         return type(self), self._arguments
-
-    def _forget(self) -> None:
-        """Loads the networks anew when they are used next."""
-        self._loading = threading.Lock()
-        self.__dict__.pop("_encoder", None)
-        self.__dict__.pop("_decoder", None)
 
     def __repr__(self) -> str:
         c = self.config
@@ -117,39 +118,38 @@ class Codec:
         """Columns per second."""
         return self.config.sample_rate / self.config.column_samples
 
-    @cached_property
+    @property
     def codebook(self) -> NDArray[np.float32]:
         """The latents that tokens stand for, (vocab_size, dim), float32; it cannot be written to.
 
         The one codebook of all rows. PcodecError if the model's file of it cannot be read.
         """
-        codebook = read_codebook(self.config, self.model.folder)
-        codebook.setflags(write=False)
-        return codebook
+        with self._loading:
+            if self._codebook is None:
+                codebook = read_codebook(self.config, self.model.folder)
+                codebook.setflags(write=False)
+                self._codebook = codebook
+            return self._codebook
 
     @property
     def encoder(self) -> Encoder:
         """The encoder's networks; PcodecError if they are not those of config.json."""
         with self._loading:
+            if self._encoder is None:
+                encoder = Encoder(self.config, self.model.folder, self.processor)
+                if encoder.bitstream_id != self.model.bitstream_id:
+                    text = "the weights are not those of config.json"
+                    raise PcodecError.of_file(self.model.folder, text)
+                self._encoder = encoder
             return self._encoder
 
     @property
     def decoder(self) -> DecoderNetworks:
         """The decoder's networks; PcodecError if the model lacks the vocoder."""
         with self._loading:
+            if self._decoder is None:
+                self._decoder = DecoderNetworks(self.model, self.vocoder, self.processor)
             return self._decoder
-
-    @cached_property
-    def _encoder(self) -> Encoder:
-        encoder = Encoder(self.config, self.model.folder, self.processor)
-        if encoder.bitstream_id != self.model.bitstream_id:
-            text = "the weights are not those of config.json"
-            raise PcodecError.of_file(self.model.folder, text)
-        return encoder
-
-    @cached_property
-    def _decoder(self) -> DecoderNetworks:
-        return DecoderNetworks(self.model, self.vocoder, self.processor)
 
     def stream_encoder(self) -> StreamEncoder:
         """An encoder of one stream: samples in, columns out."""
@@ -241,14 +241,14 @@ class Codec:
         return c.decoder_history + math.ceil(frames / c.patch_frames)
 
 
-def _forget_networks() -> None:
+def _after_fork_in_child() -> None:
+    """The threads that the networks compute with are not there: all are loaded anew."""
     for codec in list(Codec._all):
-        codec._forget()
+        codec._forget_networks()
 
 
 if hasattr(os, "register_at_fork"):
-    # The threads that networks compute with are not there in the child of a fork.
-    os.register_at_fork(after_in_child=_forget_networks)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def checked_rate(rate: float) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from pcodec.runtime.state import Array, State, StateKey
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pcodec.codec import Codec
+    from pcodec.codec import Codec, DecoderNetworks
 
 
 CHUNK_COLUMNS = 128
@@ -41,11 +40,16 @@ class _Batch:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._shapes: frozenset[tuple[StateKey, tuple[int, ...]]] | None = None
 
-    @cached_property
+    @property
     def shapes(self) -> frozenset[tuple[StateKey, tuple[int, ...]]]:
         """Only streams that remember as much can take a step together."""
-        return frozenset((key, memory.shape[1:]) for key, memory in self.state.items())
+        # No cached_property: before Python 3.12 its lock is one for all streams, and is copied
+        # as it stands by a fork.
+        if self._shapes is None:
+            self._shapes = frozenset((k, memory.shape[1:]) for k, memory in self.state.items())
+        return self._shapes
 
 
 class _Stream:
@@ -92,7 +96,8 @@ class StreamEncoder(_Stream):
     def __init__(self, codec: Codec) -> None:
         bins = codec.config.n_fft // 2 + 1
         super().__init__({FRAMES: np.zeros((1, 0, bins), np.complex128)})
-        self._codec, self._encoder = codec, codec.encoder
+        self._codec = codec
+        _ = codec.encoder  # an error of loading it comes here
         self._most = CHUNK_COLUMNS * codec.config.column_samples
         self._taken = 0
 
@@ -124,7 +129,8 @@ class StreamEncoder(_Stream):
         streams: list[StreamEncoder], samples: list[Samples], last: bool = False
     ) -> list[Indices]:
         """The columns that samples (n,) of each stream complete."""
-        encoder, config, state = streams[0]._encoder, streams[0]._codec.config, _gather(streams)
+        codec, state = streams[0]._codec, _gather(streams)
+        encoder, config = codec.encoder, codec.config
         new = encoder.spectra(np.stack(samples), state, last)
         frames = np.concatenate([state[FRAMES], new], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
@@ -151,7 +157,7 @@ class StreamDecoder(_Stream):
     _most = CHUNK_COLUMNS
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
-        self._codec, self._networks = codec, codec.decoder
+        self._codec = codec
         config = codec.config
         state: State = {
             LATENTS: np.zeros((1, 0, config.rows, config.latent_dim), np.float32),
@@ -161,6 +167,10 @@ class StreamDecoder(_Stream):
         self._networks.vocoder.start(state, column * config.patch_frames)
         super().__init__(state)
         self._lost_frames = 0
+
+    @property
+    def _networks(self) -> DecoderNetworks:
+        return self._codec.decoder  # loaded anew in the child of a fork
 
     def push(self, columns: Indices) -> Samples:
         """The next columns; ValueError if an index is not in the codebook."""

@@ -11,6 +11,10 @@ the frames before has a memory of its own, which comes in and goes out of its gr
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
+import weakref
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -209,6 +213,11 @@ class Graph:
         return serialised
 
 
+_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+_building = threading.Lock()
+"""Held while a session is built; a fork waits for it, so that it copies no lock that is held."""
+
+
 def _session(graph: Graph, processor: Processor) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processor.threads
@@ -218,9 +227,27 @@ def _session(graph: Graph, processor: Processor) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = ["CUDAExecutionProvider"] * (processor.device == "cuda") + ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(graph.model(), options, providers=providers)
+        with _building:
+            session = onnxruntime.InferenceSession(graph.model(), options, providers=providers)
+            _sessions.add(session)
     except Exception as error:  # ONNX Runtime's have nothing else in common
         raise ValueError(str(error)) from error
+    return session
+
+
+def _after_fork_in_child() -> None:
+    """Keeps the parent's sessions for ever: to free one waits for threads that are not there."""
+    _building.release()
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_building.acquire,
+        after_in_parent=_building.release,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def whole_numbers(weight: Array, largest: int) -> tuple[Array, Array]:
