@@ -180,6 +180,34 @@ def test_the_python_of_the_tutorial_and_the_guide_runs(page, tmp_path, monkeypat
         assert len(names["concealed"]) == len(names["decoded"])
 
 
+def test_the_guide_to_gradients_runs_and_its_table_is_what_it_prints(tmp_path, monkeypatch):
+    for name in ("torch", "pesq"):
+        pytest.importorskip(name)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "howto" / "torch.md"
+    names = {}
+    for language, text in fences(page):
+        if language == "python":
+            exec(compile(text, "torch.md", "exec"), names)
+    assert pcodec.load("mine").model.bitstream_id == names["codec"].model.bitstream_id
+    # Tolerances: a rounding tips tokens and moves pulses, elsewhere others than here.
+    limits = {"tokens equal": 0.3, "PESQ-WB": 0.03, "SNR": 1.0, "log-mel distance": 0.005}
+    told = page.read_text(encoding="utf-8").partition("So much,")[2]
+    columns = (names["measured"]["torch.float32"], names["measured"]["torch.bfloat16"])
+    for row, (start, limit) in enumerate(limits.items()):
+        cells = re.search(rf"^\| {start}.*\|(.*)\|(.*)\|(.*)\|$", told, re.M)
+        for cell, column in zip(cells.groups()[1:], columns, strict=True):
+            assert float(cell.strip(" %")) == pytest.approx(column[row], abs=limit), start
+    pesq, distance = names["measured"]["codec"]
+    assert float(re.search(r"^\| PESQ-WB[^|]*\| ([\d.]+)", told, re.M)[1]) == pytest.approx(
+        pesq, abs=0.03
+    )
+    assert float(re.search(r"of coding itself: ([\d.]+)", told)[1]) == pytest.approx(
+        distance, abs=0.005
+    )
+
+
 @pytest.mark.filterwarnings("ignore")  # of what the page imports
 def test_the_guide_for_language_models_runs(tmp_path, monkeypatch, speech, capsys):
     for name in ("pyarrow", "webdataset", "datasets", "torch"):
