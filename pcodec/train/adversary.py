@@ -1,4 +1,4 @@
-"""An adversary: a discriminator that learns beside what it judges."""
+"""An adversary: a discriminator that is trained together with the generator."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from torch import Tensor, nn
 
 from pcodec.errors import PcodecError
 from pcodec.networks.checkpoint import save_half
-from pcodec.train.discriminators import Judgement, discriminator_loss, feature_loss, generator_loss
+from pcodec.train.discriminators import (
+    DiscriminatorOutput,
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+)
 from pcodec.train.precision import mixed_precision
 
 Losses = dict[str, Tensor]
-"""scalars by name, where they were computed: to look at one is to wait for it"""
+"""Scalar tensors by name, on the device. Reading one waits for the device."""
 Logs = dict[str, float]
-"""scalars by name, as they are told"""
+"""Numbers by name, as they are logged."""
 
 
-class Game:
-    """A discriminator with its optimiser; rate: its learning rate, relative to the stage's."""
+class Adversary:
+    """A discriminator with its optimiser; rate: its learning rate relative to the stage's."""
 
     def __init__(
         self,
@@ -35,28 +40,28 @@ class Game:
         group = {"params": discriminator.parameters(), "rate": rate}
         self.optimizer = torch.optim.AdamW([group], learning_rate, (0.8, 0.99), fused=True)
 
-    def _judge(self, x: Tensor) -> list[Judgement]:
+    def _discriminate(self, x: Tensor) -> list[DiscriminatorOutput]:
         with self.autocast():
-            judgements: list[Judgement] = self.discriminator(x)
-        return judgements
+            outputs: list[DiscriminatorOutput] = self.discriminator(x)
+        return outputs
 
     def update(self, real: Tensor, fake: Tensor) -> Losses:
         """One update of the discriminator."""
         self.discriminator.requires_grad_(True)
-        loss = discriminator_loss(self._judge(real), self._judge(fake.detach()))
+        loss = discriminator_loss(self._discriminate(real), self._discriminate(fake.detach()))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.discriminator.parameters(), 10.0)
         self.optimizer.step()
-        return {"discriminator": loss.detach()}
+        return {"discriminator_loss": loss.detach()}
 
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Adversarial and feature-matching loss of the generator."""
+    def generator_losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Adversarial loss and feature-matching loss, scalars with gradients to ``fake``."""
         self.discriminator.requires_grad_(False)
         with torch.no_grad():
-            wanted = self._judge(real)
-        judgements = self._judge(fake)
-        return generator_loss(judgements), feature_loss(wanted, judgements)
+            target = self._discriminate(real)
+        outputs = self._discriminate(fake)
+        return adversarial_loss(outputs), feature_loss(target, outputs)
 
     def save(self, path: Path) -> None:
         """Writes the discriminator, for a later training to go on from."""

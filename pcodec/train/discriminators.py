@@ -13,11 +13,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from pcodec.networks.stft import squared_length
 
 
-class Judgement(NamedTuple):
-    """What one discriminator says of a batch."""
+class DiscriminatorOutput(NamedTuple):
+    """Scores and features of one discriminator."""
 
     scores: Tensor
-    """(B, 1, ...): one score a patch"""
+    """(B, 1, ...): one score per patch; higher is more real"""
     features: list[Tensor]
     """activations of the hidden layers"""
 
@@ -36,13 +36,13 @@ class PatchDiscriminator(nn.Module):
         )
         self.final = weight_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
 
-    def forward(self, x: Tensor) -> Judgement:
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
         x = x.contiguous(memory_format=torch.channels_last)
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
             features.append(x)
-        return Judgement(self.final(x).float(), features)
+        return DiscriminatorOutput(self.final(x).float(), features)
 
 
 class MelDiscriminator(nn.Module):
@@ -52,7 +52,7 @@ class MelDiscriminator(nn.Module):
         super().__init__()
         self.patches = PatchDiscriminator(1, (32, 64, 64), ((2, 1), (2, 2), (2, 2)))
 
-    def forward(self, mel: Tensor) -> list[Judgement]:
+    def forward(self, mel: Tensor) -> list[DiscriminatorOutput]:
         return [self.patches((mel.transpose(1, 2)[:, None] + 4) / 3)]
 
 
@@ -66,7 +66,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     SIZES = (1024, 512, 256)
     GROUP = 8
-    """bins a cell"""
+    """bins per cell"""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -88,14 +88,14 @@ class SpectrogramDiscriminator(nn.Module):
         """Samples (B, n) -> (B, 2 * GROUP, frames, cells), channels last."""
         pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
         spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
-        # Compressed, so that what is quiet is judged too.
+        # Compressed, so that quiet parts count too.
         power = squared_length(spectrum)[..., None] + 1e-6
         cells = (spectrum * (-0.35 * power.log()).exp()).unflatten(2, (-1, self.GROUP))
         return cells.flatten(3).permute(0, 3, 1, 2)
 
-    def forward(self, samples: Tensor) -> list[Judgement]:
+    def forward(self, samples: Tensor) -> list[DiscriminatorOutput]:
         """Samples (B, n)."""
-        judgements = []
+        outputs = []
         for i, n_fft in enumerate(self.SIZES):
             x = self.embeds[i](self.picture(samples, n_fft))
             x = x + self.places[i].to(x.dtype)
@@ -103,8 +103,8 @@ class SpectrogramDiscriminator(nn.Module):
             for layer in self.layers[i]:  # type: ignore[attr-defined]
                 x = F.leaky_relu(layer(x), 0.1)
                 features.append(x)
-            judgements.append(Judgement(self.finals[i](x).float(), features))
-        return judgements
+            outputs.append(DiscriminatorOutput(self.finals[i](x).float(), features))
+        return outputs
 
 
 class PeriodDiscriminator(nn.Module):
@@ -126,9 +126,9 @@ class PeriodDiscriminator(nn.Module):
             weight_norm(nn.Conv2d(self.WIDTHS[-1], 1, (3, 1), padding=(1, 0))) for _ in self.PERIODS
         )
 
-    def forward(self, samples: Tensor) -> list[Judgement]:
+    def forward(self, samples: Tensor) -> list[DiscriminatorOutput]:
         """Samples (B, n)."""
-        judgements = []
+        outputs = []
         for period, layers, final in zip(self.PERIODS, self.layers, self.finals, strict=True):
             whole = samples.shape[1] // period * period
             x = samples[:, :whole].reshape(len(samples), 1, -1, period)
@@ -136,8 +136,8 @@ class PeriodDiscriminator(nn.Module):
             for layer in layers:  # type: ignore[attr-defined]
                 x = F.leaky_relu(layer(x), 0.1)
                 features.append(x)
-            judgements.append(Judgement(final(x).float(), features))
-        return judgements
+            outputs.append(DiscriminatorOutput(final(x).float(), features))
+        return outputs
 
 
 class WaveformDiscriminator(nn.Module):
@@ -147,13 +147,13 @@ class WaveformDiscriminator(nn.Module):
         super().__init__()
         self.spectrogram, self.period = SpectrogramDiscriminator(), PeriodDiscriminator()
 
-    def forward(self, samples: Tensor) -> list[Judgement]:
-        judgements: list[Judgement] = self.spectrogram(samples) + self.period(samples)
-        return judgements
+    def forward(self, samples: Tensor) -> list[DiscriminatorOutput]:
+        outputs: list[DiscriminatorOutput] = self.spectrogram(samples) + self.period(samples)
+        return outputs
 
 
-def discriminator_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
-    """Hinge loss, mean over discriminators."""
+def discriminator_loss(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> Tensor:
+    """The discriminator's hinge loss, mean over discriminators."""
     losses = [
         F.relu(1 - r.scores).mean() + F.relu(1 + f.scores).mean()
         for r, f in zip(real, fake, strict=True)
@@ -161,12 +161,12 @@ def discriminator_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def generator_loss(fake: list[Judgement]) -> Tensor:
-    """What the generator minimises of the hinge game."""
+def adversarial_loss(fake: list[DiscriminatorOutput]) -> Tensor:
+    """The generator's term of the hinge loss, mean over discriminators."""
     return torch.stack([-f.scores.mean() for f in fake]).mean()
 
 
-def feature_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
+def feature_loss(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> Tensor:
     """Feature matching (Larsen et al. 2016), relative to the size of the features."""
     losses = [
         (b - a).abs().mean().float() / (a.abs().mean().float() + 1e-4)

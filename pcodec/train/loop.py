@@ -164,8 +164,8 @@ def run(
             raise PcodecError(f"{text}before stays in {out}: lower learning_rate, and go on")
         with average.applied():
             networks.save(out, stage.parts)
-        if stage.game is not None:
-            stage.game.save(out / discriminator_file(name))
+        if stage.adversary is not None:
+            stage.adversary.save(out / discriminator_file(name))
         # Last, as a stage whose state is that of its last step is done.
         state = {"step": step, "seconds": seconds, "stage": stage.state()}
         state["average"] = average.state_dict()

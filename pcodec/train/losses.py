@@ -172,24 +172,24 @@ class DisturbanceLoss(nn.Module):
         return (1e7 / level.clamp(min=self.QUIET))[:, None, None]
 
     @staticmethod
-    def added(got: Tensor, wanted: Tensor) -> Tensor:
-        """How much more than what is missing weighs what is added, a band; 0 where little is."""
+    def asymmetry(got: Tensor, wanted: Tensor) -> Tensor:
+        """Weights of bands by what is added, (B, frames, bands); 0 where little is."""
         ratio = ((got + 50) / (wanted + 50)) ** 1.2
         return torch.where(ratio < 3, 0.0, ratio.clamp(max=12))
 
     @staticmethod
-    def together(disturbance: Tensor, by_added: Tensor) -> Tensor:
-        """What both take from PESQ's score."""
-        return 0.1 * disturbance + 0.0309 * by_added
+    def combine(symmetric: Tensor, asymmetric: Tensor) -> Tensor:
+        """What both disturbances take from PESQ's score."""
+        return 0.1 * symmetric + 0.0309 * asymmetric
 
-    def disturbances(self, got: Tensor, wanted: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        """Band powers (B, frames, bands) -> a frame's disturbance, and that by what is added."""
+    def disturbances(self, got: Tensor, wanted: Tensor, asymmetry: Tensor) -> tuple[Tensor, Tensor]:
+        """Band powers (B, frames, bands) -> symmetric and asymmetric disturbance, (B, frames)."""
         loudness, wanted_loudness = self.loudness(got), self.loudness(wanted)
         masked = 0.25 * torch.minimum(loudness.detach(), wanted_loudness)
         difference = ((loudness - wanted_loudness).abs() - masked).clamp(min=0) * self.width
         total = self.width.sum()
         symmetric = ((difference.square().sum(-1) / total) + 1e-6).sqrt() * total
-        return symmetric, (difference * added).sum(-1)
+        return symmetric, (difference * asymmetry).sum(-1)
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Samples (B, n) twice -> scalar."""
@@ -198,9 +198,9 @@ class DisturbanceLoss(nn.Module):
             gain = self.gain(wanted)
             wanted = (wanted * gain) @ self.bands
         got = (self.power(predicted) * gain) @ self.bands
-        disturbances = self.disturbances(got, wanted, self.added(got.detach(), wanted))
+        disturbances = self.disturbances(got, wanted, self.asymmetry(got.detach(), wanted))
         # P.862 lets the worst frames of a syllable count most; for a gradient that is too rough.
-        return self.together(*((d.square().mean(-1) + 1e-9).sqrt().mean() for d in disturbances))
+        return self.combine(*((d.square().mean(-1) + 1e-9).sqrt().mean() for d in disturbances))
 
 
 class MelDisturbanceLoss(DisturbanceLoss):
@@ -257,8 +257,8 @@ class MelDisturbanceLoss(DisturbanceLoss):
         for i in range(1, 5):
             smoothed = smoothed + 0.8 * 0.2**i * F.pad(level, (i, 0), value=1.0)[:, :-i]
         got = got * smoothed.clamp(3e-4, 5.0)[..., None]
-        disturbances = self.disturbances(got, wanted, self.added(got, wanted))
-        return self.together(*(self.mean(d / louder).mean() for d in disturbances))
+        disturbances = self.disturbances(got, wanted, self.asymmetry(got, wanted))
+        return self.combine(*(self.mean(d / louder).mean() for d in disturbances))
 
 
 class _LimitGradient(torch.autograd.Function):

@@ -253,10 +253,10 @@ def run_stage(
         stage = kind(networks.to(device), settings)
     except ValueError as error:
         raise PcodecError(f"the recipe's stage {name}: {error}") from error
-    if stage.game is not None:
-        opponent = loop.discriminator_file(name)
-        if folder := _find(opponent, out, init):
-            stage.game.load(folder / opponent)
+    if stage.adversary is not None:
+        file = loop.discriminator_file(name)
+        if folder := _find(file, out, init):
+            stage.adversary.load(folder / file)
     cache = out / "cache"
     corpus = Corpus(data, cache, config.sample_rate)
     noises = Corpus(noise, cache, config.sample_rate) if noise else None

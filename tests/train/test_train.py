@@ -63,7 +63,7 @@ options = {{ {options} }}
         "vocoder": "free = 0.5",
         "end_to_end": "mel = 2.0, commitment = 1.0, disturbance = 2.0",
         "joint": "mel = 2.0, free = 0.0",
-        "refine": "mel = 2.0, adversarial = 1.0, judged = 1",
+        "refine": "mel = 2.0, adversarial = 1.0, adversarial_items = 1",
         "hifigan": "adversarial = 1.0",
         "concealment": "disturbance = 1.0",
     }.items()
@@ -338,12 +338,15 @@ def test_a_wrong_call_is_a_usage_error(train, arguments, word):
 
 
 def test_a_larger_batch_takes_fewer_and_larger_steps_over_as_many_crops():
-    settings = Settings(1001, 12, learning_rate=1e-3, options={"judged": 6, "mel": 2.0})
+    settings = Settings(1001, 12, learning_rate=1e-3, options={"adversarial_items": 6, "mel": 2.0})
     scaled = settings.scaled(4)
     assert (scaled.steps, scaled.batch, scaled.warm_up) == (251, 48, 50)
     assert scaled.learning_rate == pytest.approx(2e-3)
     assert scaled.ema**251 == pytest.approx(settings.ema**1001, rel=0.01)
-    assert scaled.options == {"judged": 24, "mel": 2.0} and settings.options["judged"] == 6
+    assert (
+        scaled.options == {"adversarial_items": 24, "mel": 2.0}
+        and settings.options["adversarial_items"] == 6
+    )
 
 
 def test_a_step_that_cannot_be_compiled_is_taken_all_the_same(capfd):
@@ -370,7 +373,7 @@ def test_a_step_keeps_to_its_device_and_waits_for_nothing(name, monkeypatch):
     options = {k: v for k, v in options.items() if k in kind.options}
     networks = Networks(SMALL).to("meta")
     stage = kind(networks, Settings(steps=1, batch=2, columns=12, options=options))
-    for part in (stage, stage.game):
+    for part in (stage, stage.adversary):
         if part is not None:
             part.autocast = contextlib.nullcontext
     if networks.quantizer in stage.trained.values():

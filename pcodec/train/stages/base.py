@@ -18,7 +18,7 @@ from pcodec.eval import metrics
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.excitation import Pitch
 from pcodec.networks.mel import level_of, normalize
-from pcodec.train.adversary import Game, Logs, Losses
+from pcodec.train.adversary import Adversary, Logs, Losses
 from pcodec.train.discriminators import SpectrogramDiscriminator
 from pcodec.train.losses import (
     DisturbanceLoss,
@@ -72,8 +72,8 @@ class Settings:
         in crops.
         """
         options = dict(self.options)
-        if "judged" in options:
-            options["judged"] *= times
+        if "adversarial_items" in options:
+            options["adversarial_items"] *= times
         return dataclasses.replace(
             self,
             steps=math.ceil(self.steps / times),
@@ -139,7 +139,7 @@ class Stage:
         self.networks, self.settings = networks, settings
         self.device = networks.mel.window.device
         self.autocast = mixed_precision(self.device)
-        self.game: Game | None = None
+        self.adversary: Adversary | None = None
         modules = [m for part in self.parts for m in networks.PARTS[part]]
         self.trained = nn.ModuleDict({name: getattr(networks, name) for name in modules})
         networks.requires_grad_(False)
@@ -217,7 +217,7 @@ class Stage:
     def step(self, samples: Tensor) -> Losses:
         """One update; samples (B, n + 2 * overhang). What it gives may not be computed yet."""
         losses = self.forward(samples.to(self.device, non_blocking=True))
-        extra = self.complete(losses)
+        extra = self.add_adversarial_loss(losses)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         norms = {
@@ -225,34 +225,35 @@ class Stage:
             for name, parameters in self.parameters.items()
         }
         self.optimizer.step()
-        told = {k: v.detach() for k, v in losses.items() if not k.startswith("_")}
-        self.after(losses)
-        return {**told, **extra, **norms}
+        logged = {k: v.detach() for k, v in losses.items() if not k.startswith("_")}
+        self.update_codebook(losses)
+        return {**logged, **extra, **norms}
 
-    def complete(self, losses: Losses) -> Losses:
-        """Adds to the total what is not compiled: the adversarial terms."""
+    def add_adversarial_loss(self, losses: Losses) -> Losses:
+        """Adds the adversarial terms, which are not compiled, to the total; returns them."""
         return {}
 
-    def after(self, losses: Losses) -> None:
-        """What follows an update."""
+    def update_codebook(self, losses: Losses) -> None:
+        """Moves the codebook, in the stages that train it."""
 
     def set_learning_rate(self, rate: float) -> None:
-        games = [] if self.game is None else [self.game.optimizer]
-        for optimizer in (self.optimizer, *games):
+        others = [] if self.adversary is None else [self.adversary.optimizer]
+        for optimizer in (self.optimizer, *others):
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("rate", 1.0)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs."""
-        game = {} if self.game is None else {"game": self.game.state_dict()}
         state = {"trained": self.trained.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {**state, **game}
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state_dict()
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.trained.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.game is not None and "game" in state:  # else it comes in now
-            self.game.load_state_dict(state["game"])
+        if self.adversary is not None and "adversary" in state:  # else it comes in now
+            self.adversary.load_state_dict(state["adversary"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         """Scores on clips of samples (n,), n a multiple of a column."""
@@ -267,14 +268,21 @@ def as_measured(samples: Tensor, rate: int) -> metrics.Samples:
 class Waveform(Stage):
     """What the stages with a vocoder share.
 
-    Options "adversarial": weight of the adversarial terms; without it, regression only;
-    "judged": how many items of a batch the discriminators see; "free": the part of a batch
-    that is excited as when decoding (the rest by the true pitch track); "disturbance": weight of
-    the loss of loudness.
+    Options:
+    "adversarial": weight of the adversarial terms; 0 for none.
+    "adversarial_items": items of a batch, the last ones, that the discriminators see.
+    "free": share of a batch, its last items, that is excited by the predicted pitch, as when
+    decoding; the others are excited by the true pitch.
+    "disturbance": weight of the loudness loss.
     """
 
     max_norm: ClassVar[float] = 10.0
-    options: ClassVar[tuple[str, ...]] = ("adversarial", "judged", "free", "disturbance")
+    options: ClassVar[tuple[str, ...]] = (
+        "adversarial",
+        "adversarial_items",
+        "free",
+        "disturbance",
+    )
     vocoder: ClassVar[str] = "spectral"
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
@@ -285,7 +293,8 @@ class Waveform(Stage):
         # Compiled with the rest, its overlapping columns take ten times as long as all else.
         self.consistency = torch.compiler.disable(networks.spectral.consistency)
         if settings.options.get("adversarial"):
-            self.game = Game(self.make_discriminator(), settings.learning_rate, self.device)
+            discriminator = self.make_discriminator()
+            self.adversary = Adversary(discriminator, settings.learning_rate, self.device)
 
     def make_discriminator(self) -> nn.Module:
         return SpectrogramDiscriminator()
@@ -320,27 +329,29 @@ class Waveform(Stage):
         phase = phase_loss(spectrum, wanted)
         losses = {"pitch": tracking, "waveform": waveform, "phase": phase}
         total = 15 * waveform + phase + 0.2 * tracking
-        return self.heard({**losses, "total": total, "_output": output, "_target": target})
+        losses = {**losses, "total": total, "_output": output, "_target": target}
+        return self.add_loudness_loss(losses)
 
-    def heard(self, losses: Losses) -> Losses:
+    def add_loudness_loss(self, losses: Losses) -> Losses:
         """The losses with that of loudness, if it has a weight."""
         if weight := self.settings.options.get("disturbance", 0.0):
             losses["disturbance"] = self.disturbance(losses["_output"], losses["_target"])
             losses["total"] = losses["total"] + weight * losses["disturbance"]
         return losses
 
-    def complete(self, losses: Losses) -> Losses:
-        if self.game is None:
+    def add_adversarial_loss(self, losses: Losses) -> Losses:
+        if self.adversary is None:
             return {}
         real, fake = losses["_target"], losses["_output"]
         # The last items: those that are excited as when decoding.
-        judged = self.settings.options.get("judged", len(real))
-        real, fake = real[-judged:], fake[-judged:]
-        logs = self.game.update(real, fake)
-        deceit, features = self.game.judge(real, fake)
+        items = self.settings.options.get("adversarial_items", len(real))
+        real, fake = real[-items:], fake[-items:]
+        logs = self.adversary.update(real, fake)
+        adversarial, features = self.adversary.generator_losses(real, fake)
         weight = self.settings.options["adversarial"]
-        losses["total"] = losses["total"] + weight * (deceit + 4 * features)
-        return {**logs, "deceit": deceit.detach(), "features": features.detach()}
+        losses["total"] = losses["total"] + weight * (adversarial + 4 * features)
+        own = {"adversarial_loss": adversarial.detach(), "feature_loss": features.detach()}
+        return {**logs, **own}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         n = self.networks

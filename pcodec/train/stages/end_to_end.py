@@ -41,5 +41,5 @@ class EndToEnd(Waveform):
             "_indices": codes.indices,
         }
 
-    def after(self, losses: Losses) -> None:
+    def update_codebook(self, losses: Losses) -> None:
         self.networks.quantizer.update(losses["_latents"], losses["_indices"])

@@ -16,7 +16,11 @@ class HifiGanVocoder(Waveform):
     """The paper's vocoder, on what the frozen codec reconstructs."""
 
     name = "hifigan"
-    options: ClassVar[tuple[str, ...]] = ("adversarial", "judged", "disturbance")
+    options: ClassVar[tuple[str, ...]] = (
+        "adversarial",
+        "adversarial_items",
+        "disturbance",
+    )
     parts: ClassVar[tuple[str, ...]] = ("hifigan",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
     vocoder: ClassVar[str] = "hifigan"
@@ -33,4 +37,4 @@ class HifiGanVocoder(Waveform):
         target = self.crop(samples)
         waveform = self.waveform_loss(output, target)
         losses = {"total": 15 * waveform, "waveform": waveform}
-        return self.heard({**losses, "_output": output, "_target": target})
+        return self.add_loudness_loss({**losses, "_output": output, "_target": target})

@@ -41,7 +41,7 @@ class VqVae(Stage):
             "_decoded": decoded[0],
         }
 
-    def after(self, losses: Losses) -> None:
+    def update_codebook(self, losses: Losses) -> None:
         self.networks.quantizer.update(losses["_latents"], losses["_indices"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
