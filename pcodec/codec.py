@@ -26,21 +26,14 @@ from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.encoder import Encoder
 from pcodec.runtime.graph import Processor
-from pcodec.runtime.hifigan import HifiGan
 from pcodec.runtime.quantizer import read_codebook
-from pcodec.runtime.spectral import SpectralVocoder
 from pcodec.streams import StreamDecoder, StreamEncoder
+from pcodec.vocoders import VOCODERS, runtime_class
 
 MAX_THREADS = 8
 """Default cap on threads per network; its matrix products are too small to gain from more."""
 
 _T = TypeVar("_T")
-
-
-VOCODERS: dict[str, type[SpectralVocoder | HifiGan]] = {
-    "spectral": SpectralVocoder,
-    "hifigan": HifiGan,
-}
 
 
 class DecoderNetworks:
@@ -52,7 +45,7 @@ class DecoderNetworks:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
         what = model.config, model.folder, processor
         self.decoder = Decoder(*what)
-        self.vocoder = VOCODERS[vocoder](*what)
+        self.vocoder = runtime_class(vocoder)(*what)
         there = (model.folder / "concealment.safetensors").exists()
         self.concealment = Concealment(*what) if there else None
 
@@ -231,13 +224,13 @@ class Codec:
         c = self.config
         encoder = c.column_samples + (c.window - c.hop) // 2
         decoder = c.decoder_look_ahead * c.column_samples
-        return encoder + decoder + VOCODERS[self.vocoder].latency(c)
+        return encoder + decoder + runtime_class(self.vocoder).latency(c)
 
     @property
     def warm_up(self) -> int:
         """Columns before one that a decoder needs to give that one as if it had read them all."""
         c = self.config
-        frames = VOCODERS[self.vocoder].history(c)
+        frames = runtime_class(self.vocoder).history(c)
         return c.decoder_history + math.ceil(frames / c.patch_frames)
 
 

@@ -24,11 +24,11 @@ from pcodec.config import CodecConfig
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.folders import data_folder
 from pcodec.pcx.layout import Header
+from pcodec.vocoders import VOCODERS as VOCODERS
 
 DEFAULT = "speech16k"
 NEEDED = ("encoder", "codebook", "decoder")
 """parts of a model, besides a vocoder, without which it does not work"""
-VOCODERS = ("spectral", "hifigan")
 GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "phase_rows", "bits")
 
 
@@ -127,7 +127,7 @@ def add(folder: Path, name: str | None = None, link: bool = False) -> Path:
     model, name = read_model(folder), name or folder.name
     parts = [part for part in NEEDED if not (folder / f"{part}.safetensors").exists()]
     if not model.vocoders:
-        parts.append(VOCODERS[0])
+        parts.append(next(iter(VOCODERS)))
     if parts:
         raise PcodecError(f"{folder}: has no weights of {', '.join(parts)} yet")
     if Path(name).name != name or name.startswith(("-", ".")):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -13,8 +14,10 @@ from conftest import SMALL, SPEECH
 
 import pcodec
 from pcodec import models
-from pcodec.codec import VOCODERS, Codec
+from pcodec.codec import Codec
 from pcodec.eval import evaluate, metrics, peers
+from pcodec.train import stages
+from pcodec.vocoders import VOCODERS, network_class, runtime_class
 
 PAGE = Path(__file__).parent.parent / "docs" / "howto" / "extend.md"
 
@@ -67,14 +70,15 @@ def test_a_codec_added_as_the_page_says_is_one_of_all(monkeypatch, tmp_path, spe
 def test_a_stage_added_as_the_page_says_is_trained(monkeypatch, tmp_path):
     pytest.importorskip("torch")
     from pcodec.networks.checkpoint import Networks
-    from pcodec.train import stages
     from pcodec.train.run import run_stage
 
-    (file,) = code_of("A training stage")
+    file, line = code_of("A training stage")
     name = "pcodec.train.stages.decoder_only"
     module = module_of(name, file)
     monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(stages.STAGES, "decoder_only", module.DecoderOnly)
+    ((key, entry),) = eval(f"{{{line}}}", {"Entry": stages.Entry}).items()
+    monkeypatch.setitem(stages.STAGES, key, entry)
+    assert stages.stage_class("decoder_only") is module.DecoderOnly
     Networks(SMALL).save(tmp_path, ("encoder", "codebook", "decoder"))
     before = {path.stem: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
     toml = re.search(r"^```toml\n\[decoder_only\]\n(.*?)^```$", PAGE.read_text(), re.S | re.M)[1]
@@ -89,9 +93,11 @@ def test_a_stage_added_as_the_page_says_is_trained(monkeypatch, tmp_path):
 
 
 def test_a_vocoder_added_as_the_page_says_decodes(monkeypatch, tmp_path, tokens):
-    (file,) = code_of("A vocoder")
-    monkeypatch.setitem(VOCODERS, "noise", module_of("noise", file).Noise)
-    monkeypatch.setattr(models, "VOCODERS", (*models.VOCODERS, "noise"))
+    file, line = code_of("A vocoder")
+    name = "pcodec.runtime.noise"
+    monkeypatch.setitem(sys.modules, name, module_of(name, file))
+    ((key, kind),) = eval(f"{{{line}}}").items()
+    monkeypatch.setitem(VOCODERS, key, kind)
     shipped = models.find().folder
     for path in shipped.iterdir():
         (tmp_path / path.name).symlink_to(path)
@@ -102,25 +108,34 @@ def test_a_vocoder_added_as_the_page_says_decodes(monkeypatch, tmp_path, tokens)
     samples = codec.from_tokens(tokens)
     assert len(samples) == len(tokens) * codec.config.column_samples
     assert 0 < np.abs(samples).max() <= 1
+    assert codec.latency == pcodec.load().latency - runtime_class("spectral").latency(codec.config)
 
 
-def test_the_lists_that_name_a_vocoder_agree():
+def test_every_vocoder_and_stage_of_the_registries_is_there_and_each_vocoder_is_trained():
     pytest.importorskip("torch")
     from pcodec.networks.checkpoint import Networks
-    from pcodec.train.stages import STAGES
 
-    assert set(models.VOCODERS) == set(VOCODERS)
-    assert set(models.VOCODERS) <= set(Networks.PARTS)
-    trained = {part for stage in STAGES.values() for part in stage.parts}
-    assert set(models.VOCODERS) <= trained
+    for name in VOCODERS:
+        assert runtime_class(name).latency(SMALL) >= 0
+        assert network_class(name)(SMALL) is not None
+    assert set(VOCODERS) <= set(Networks.PARTS)
+    classes = {name: stages.stage_class(name) for name in stages.STAGES}
+    assert all(kind.name == name for name, kind in classes.items())
+    assert set(VOCODERS) <= {part for kind in classes.values() for part in kind.parts}
+
+
+def test_the_registries_load_neither_torch_nor_onnx_runtime():
+    script = "import sys, pcodec.vocoders, pcodec.train.stages; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    assert not set(out.decode().split()) & {"torch", "onnxruntime"}
 
 
 def test_every_file_and_list_that_the_page_names_is_there():
     root = PAGE.parent.parent.parent
     places = re.findall(r"`(pcodec/[\w/.]*)`", PAGE.read_text())
-    assert len(set(places)) > 10
+    assert len(set(places)) > 8
     assert [place for place in places if not (root / place).exists()] == []
     lists = re.findall(r"`(\w+)` (?:of|in)\s+`(pcodec/[\w/.]*)`", PAGE.read_text())
-    assert len(lists) > 4
+    assert len(lists) > 2
     for name, place in lists:
         assert re.search(rf"\b{name}\b", (root / place).read_text()), f"no {name} in {place}"

@@ -1,4 +1,4 @@
-"""The command line; one file a command, loaded when it is called."""
+"""The command line: one file per command, imported when the command is called."""
 
 from __future__ import annotations
 
@@ -37,13 +37,20 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Neural speech codec: 16 kHz speech at 7.5 kbit/s.
 
-    Exit codes: 0 fine, 1 error, 2 wrong usage, 3 done but the input was damaged,
+    Exit codes: 0 success, 1 error, 2 wrong usage, 3 finished but an input was damaged,
     130 interrupted.
+
+    Examples:
+
+    \b
+      pcodec encode in.wav out.pcx
+      pcodec decode out.pcx out.wav
+      pcodec encode --help
     """
 
 
 def main() -> None:
-    """Runs the command line; errors become one line and an exit code."""
+    """Runs the command line. An error becomes one line and an exit code."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         # nohup has it ignored, and so it stays.
@@ -76,7 +83,7 @@ def main() -> None:
 
 
 def _patient(stream: Any) -> Any:
-    """Standard output or error that prints any name, and waits where it does not block."""
+    """Standard output or error that prints any file name and waits if it is non-blocking."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
@@ -89,7 +96,7 @@ def _patient(stream: Any) -> Any:
 
 
 def discard_output() -> None:
-    """Nothing more can be said on standard output, not even what is buffered till the exit."""
+    """Redirects standard output to nowhere, with what is still buffered, after its reader left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -22,7 +22,7 @@ from pcodec.eval.metrics import METRICS
 
 @contextlib.contextmanager
 def kept(keep: bool) -> Iterator[Path]:
-    """Where coded files and scores are kept: the user's cache, or a folder that goes away."""
+    """The folder of coded files and scores: the user's cache, or a temporary one."""
     if keep:
         try:
             cache = folders.cache_folder() / "eval"
@@ -30,8 +30,8 @@ def kept(keep: bool) -> Iterator[Path]:
             tempfile.TemporaryFile(dir=cache).close()
         except (OSError, RuntimeError) as error:  # there may be no home
             raise PcodecError(
-                f"the cache cannot be written ({error_line(error)}); --no-cache keeps no results,"
-                " XDG_CACHE_HOME=DIR keeps them in DIR"
+                f"the cache cannot be written ({error_line(error)}); use --no-cache,"
+                " or set XDG_CACHE_HOME to a folder that can"
             ) from error
         yield cache
     else:
@@ -40,7 +40,7 @@ def kept(keep: bool) -> Iterator[Path]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """The codecs' lines as aligned text."""
+    """One line per codec, as aligned text."""
     metrics = document["metrics"]
     lines = [["codec", "kbit/s", "on disk", *(m["title"] for m in metrics)]]
     for codec in document["codecs"]:
@@ -66,33 +66,37 @@ def table(document: dict[str, Any]) -> str:
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-    help="Write everything, file by file, as JSON: what `pcodec report` reads.",
+    help="Write all scores, per file, as JSON for `pcodec report`.",
 )  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
 @click.option(
     "--codec", "specs", multiple=True, metavar="SPEC",
-    help="What to measure (repeatable): pcodec, pcodec-hifigan, opus-8, speex-7.75, amrwb-8.85, "
-    "codec2-3.2, lc3-16, original; 'all' for all of them; "
+    help="Codec to measure (repeatable): pcodec, pcodec-hifigan, opus-8, speex-7.75, amrwb-8.85, "
+    "codec2-3.2, lc3-16 (the number is kbit/s), original; 'all' for all of them; "
     "'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
     "'NAME=python:MODULE:FUNCTION'; 'NAME=model:DIR' for another model.  [default: pcodec]",
 )  # fmt: skip
 @click.option(
     "--metrics", default=",".join(m.name for m in METRICS.values() if m.default),
-    show_default=True, help="By commas; also "
+    show_default=True, help="Metrics, separated by commas. Also "
     + " and ".join(m.name for m in METRICS.values() if not m.default)
-    + ", whose packages are no extras of this one.",
+    + ", whose packages must be installed separately.",
 )  # fmt: skip
 @click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`).")
 @click.option(
     "--samples", type=click.IntRange(0), default=4, show_default=True,
-    help="With -o: keep the audio of so many files beside it, for the report.",
+    help="With -o: files whose audio is kept beside OUTPUT, for the report.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1), help="Processes, of one thread each (default: all cores)."
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes with one thread each (default: one per core).",
 )
-@click.option("--no-cache", is_flag=True, help="Do everything anew, keep nothing.")
-@click.option("--json", "as_json", is_flag=True, help="The codecs' means as JSON, one a line.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--no-cache", is_flag=True, help="Neither read nor write cached results.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the means as JSON, one codec per line."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def eval(  # noqa: A001
     data: Path,
     output: Path | None,
@@ -106,10 +110,19 @@ def eval(  # noqa: A001
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Measure codecs on speech: DATA is a file, a folder, or a tsv with a column `path`.
+    """Measure the quality and the bit rate of codecs on speech.
 
-    Every file goes through real bits and back, at 16 kHz. Interrupted and called again, it
-    goes on where it was: what was done lies in a cache.
+    DATA is an audio file, a folder, or a tsv list with a column `path`. Each file is encoded to
+    bits and decoded again, at 16 kHz. Results are cached, so that the same command continues
+    after an interruption.
+
+    Examples:
+
+    \b
+      pcodec eval speech
+      pcodec eval dev.tsv --codec pcodec --codec opus-8 -o results.json
+      pcodec eval speech --codec all --metrics pesq,stoi
+      pcodec eval speech --codec mine=model:trained
     """
     names = list(dict.fromkeys(metrics.split(",")))
     if unknown := set(names) - set(METRICS):

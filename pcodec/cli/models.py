@@ -14,7 +14,7 @@ from pcodec.errors import PcodecError
 
 
 def describe(model: registry.Model) -> dict[str, Any]:
-    """What is said of a model, with stable keys."""
+    """A model as a JSON object, with stable keys."""
     return {
         "name": model.name,
         "bitstream_id": model.bitstream_id.hex(),
@@ -27,7 +27,7 @@ def describe(model: registry.Model) -> dict[str, Any]:
 
 
 def text(about: dict[str, Any]) -> str:
-    """The same for a person."""
+    """The same as lines of text."""
     lines = [f"{about['name']}{' (default)' if about['name'] == registry.DEFAULT else ''}"]
     for key, value in list(about.items())[1:]:
         lines.append(f"  {key:14} {json.dumps(value) if isinstance(value, dict) else value}")
@@ -35,22 +35,29 @@ def text(about: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
     "--add", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
-    help="Install a model that was trained into DIR, for this user.",
+    help="Install the model in DIR, such as the --out of `pcodec train`, for this user.",
 )  # fmt: skip
-@click.option("--name", help="With --add: its name, if not that of the folder.")
-@click.option("--link", is_flag=True, help="With --add: link to DIR instead of copying.")
-@click.option("--remove", metavar="NAME", help="Remove a model that --add has installed.")
+@click.option("--name", help="With --add: name of the model (default: the name of the folder).")
+@click.option("--link", is_flag=True, help="With --add: link to DIR instead of copying it.")
+@click.option("--remove", metavar="NAME", help="Remove a model that was installed with --add.")
 def models(
     as_json: bool, add: Path | None, name: str | None, link: bool, remove: str | None
 ) -> int:
-    """List the installed models: ids, bit rates, licences, scores.
+    """List the installed models, with bit rate, licence and scores; add or remove one.
 
-    They are those of the package, those in the folders that the environment variable
-    PCODEC_MODELS names, and those installed with --add. All commands take them by name, and
-    find the one that a .pcx file was made with.
+    Models come with the package, lie in the folders that the environment variable PCODEC_MODELS
+    names, or were installed with --add. Every command takes a model by its name. To decode, the
+    model that made the .pcx file is found by itself.
+
+    Examples:
+
+    \b
+      pcodec models
+      pcodec models --add trained --name mine
+      pcodec models --remove mine
     """
     if add is not None and remove is not None:
         raise click.UsageError("--add and --remove exclude each other")

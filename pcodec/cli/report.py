@@ -13,14 +13,21 @@ from pcodec.cli.output import open_output
 @click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
-    help="The page; - is standard output.  [default: RESULTS with .html]",
+    help="Output page; - is standard output.  [default: RESULTS with the suffix .html]",
 )  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
 def report(results: Path, output: Path | None, force: bool) -> None:
-    """Make one HTML file of what `pcodec eval -o RESULTS` wrote: tables, plots, listening.
+    """Make one HTML page with tables, plots and audio from the results of an evaluation.
 
-    The page holds everything, audio too, and asks for nothing from outside. Among what it
-    offers is a blind listening test, whose answers it saves as JSON.
+    RESULTS is the JSON file that `pcodec eval -o RESULTS` wrote. The page is one file with all
+    audio in it; it loads nothing from a network. It contains a blind listening test, whose
+    answers can be saved as JSON.
+
+    Examples:
+
+    \b
+      pcodec report results.json
+      pcodec report results.json -o page.html
     """
     from pcodec.eval.document import load
     from pcodec.report.page import write_report

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pcodec.tokens.job import Output, Step
 
 SUFFIXES = {".parquet": "parquet", ".tar": "webdataset", ".npz": "numpy"}
-"""Of an output, by which its format is known."""
+"""Format by the suffix of OUT."""
 
 
 def output_of(name: str, kind: str | None) -> Output:
-    """Where -o says that shards go; UsageError if it and --format exclude each other."""
+    """The output that -o and --format describe; UsageError if they contradict each other."""
     from pcodec.tokens import storage
     from pcodec.tokens.job import Output
 
@@ -31,13 +31,13 @@ def output_of(name: str, kind: str | None) -> Output:
     if suffix not in SUFFIXES:
         return Output(where, "tokens", kind or "parquet")
     if kind not in (None, SUFFIXES[suffix]):
-        raise click.UsageError(f"-o {name} is not of --format {kind}")
+        raise click.UsageError(f"-o {name}: its suffix means another format than --format {kind}")
     stem = storage.name_of(where)[: -len(suffix)]
     return Output(storage.folder_of(where), stem, SUFFIXES[suffix])
 
 
 def show(steps: Iterator[Step], shards: int, quiet: bool) -> tuple[int, int, float]:
-    """Follows the steps with a bar; returns clips, those of them with an error, seconds."""
+    """Shows the steps on a bar; returns clips, clips with an error, seconds of audio."""
     clips, failed, seconds = 0, 0, 0.0
     layout = "{n:.1f}/{total} shards {bar:20} {postfix[0]} clips, {postfix[1]:.2f} h of audio"
     layout += " [{elapsed}<{remaining}, {postfix[2]:.0f} times real time]"
@@ -67,30 +67,31 @@ def show(steps: Iterator[Step], shards: int, quiet: bool) -> tuple[int, int, flo
 @click.argument("data", nargs=-1, required=True)
 @click.option(
     "-o", "--output", required=True, metavar="OUT",
-    help="A folder, or a name such as out/train.parquet (.tar, .npz): its shards are"
+    help="Output folder, or a name such as out/train.parquet (.tar, .npz) for shards named"
     " out/train-00000-of-00012.parquet and so on.",
 )  # fmt: skip
 @click.option(
     "--format", "kind", type=click.Choice(list(SUFFIXES.values())),
-    help="What the shards are (default: as OUT ends, else parquet).",
+    help="Format of the shards (default: by the suffix of OUT, else parquet).",
 )  # fmt: skip
 @click.option(
     "--shard-clips", type=click.IntRange(1), default=1000, show_default=True,
-    help="Clips per shard, of files and lists; a tar or Parquet file becomes one shard.",
+    help="Clips per shard; a .tar or .parquet input always becomes one shard.",
 )  # fmt: skip
 @click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`).")
 @click.option(
     "--workers", type=click.IntRange(1),
-    help="Processes, of one thread each (default: all cores, of the cluster with ray).",
+    help="Processes with one thread each (default: one per core, of the cluster with ray).",
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
-    help="Who does it: this machine, or a Ray cluster.",
+    help="What runs the workers: this machine, or a Ray cluster.",
 )  # fmt: skip
 @click.option(
-    "--address", help="Of the Ray cluster: auto, or HOST:PORT (default: starts one here)."
+    "--address",
+    help="Address of the Ray cluster: auto, or HOST:PORT (default: start one on this machine).",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def tokens(
     data: tuple[str, ...],
     output: str,
@@ -102,13 +103,22 @@ def tokens(
     address: str | None,
     quiet: bool,
 ) -> int:
-    """Make tokens of speech: DATA is what a language model is to learn.
+    """Turn a corpus of speech into shards of tokens, for a language model.
 
-    DATA: folders, audio and .pcx files, tsv lists with a column `path`, Lhotse's cuts as
-    .jsonl, WebDataset's .tar, Parquet with a column of audio; as paths or URIs (s3://, gs://).
+    DATA is one or more folders, audio or .pcx files, tsv lists with a column `path`, Lhotse cuts
+    (.jsonl), WebDataset shards (.tar) or Parquet files with a column of audio; each is a path or
+    a URI (s3://, gs://). OUT is a folder, or a name for the shards.
 
-    A clip that cannot be read becomes a row with an error, and the exit code is 3. Interrupted
-    and called again, the command goes on with the shards that are not there yet.
+    A clip that cannot be read becomes a row with an error, and the exit code is 3. The same
+    command continues an interrupted run with the shards that are missing.
+
+    Examples:
+
+    \b
+      pcodec tokens speech -o tokens
+      pcodec tokens train.tsv -o tokens/train.parquet --workers 8
+      pcodec tokens cuts.jsonl.gz -o shards/train.tar
+      pcodec tokens s3://bucket/in -o s3://bucket/out --engine ray --address auto
     """
     if address and engine != "ray":
         raise click.UsageError("--address is for --engine ray")

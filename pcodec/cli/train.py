@@ -14,29 +14,18 @@ import click
 from pcodec import models
 from pcodec.errors import PcodecError, needs_extra
 from pcodec.folders import cache_folder
+from pcodec.train.stages import STAGES
 
-STAGES = {
-    "vqvae": "encoder, codebook and decoder; all other stages need them",
-    "adversarial": "the same against an adversary; an experiment, which has gained nothing yet",
-    "vocoder": "the vocoder, on what those reconstruct; from here on there is sound",
-    "joint": "decoder and vocoder together: clearer; the bitstream stays",
-    "end_to_end": "all of these together: the codes learn what is heard; a new bitstream",
-    "refine": "decoder and vocoder against an adversary, at the end; the bitstream stays",
-    "hifigan": "the paper's vocoder beside ours, for comparison; the slowest; can be skipped",
-    "concealment": "foresees columns that are lost on the way; can be skipped",
-}
-"""What each stage makes, in their order."""
-
-EPILOG = "\b\nStages, in order:\n" + "\n".join(f"  {k:12} {v}" for k, v in STAGES.items())
+_STAGES = "\n".join(f"  {name:12} {stage.makes}" for name, stage in STAGES.items())
 
 
 def table(recipe: dict[str, Any]) -> str:
-    """The stages as aligned text, with what a recipe says they cost."""
+    """The stages as aligned text, with their costs by a recipe."""
     lines = [["stage", "steps", "crops", "minutes", "makes"]]
-    for name, makes in STAGES.items():
+    for name, stage in STAGES.items():
         own = recipe.get(name, {})
         costs = [str(own.get(key, "-")) for key in ("steps", "batch", "minutes")]
-        lines.append([name, *costs, makes])
+        lines.append([name, *costs, stage.makes])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         f"{line[0]:{widths[0]}}  "
@@ -47,7 +36,7 @@ def table(recipe: dict[str, Any]) -> str:
 
 
 def choose_device(device: str) -> str:
-    """cpu or cuda, of what --device says; PcodecError if there is no such thing."""
+    """cpu or cuda, by --device; PcodecError if there is no such device."""
     import torch
 
     there = torch.cuda.is_available()
@@ -57,49 +46,51 @@ def choose_device(device: str) -> str:
     return "cuda" if there and device != "cpu" else "cpu"
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=f"Stages, in order:\n\n\b\n{_STAGES}")
 @click.argument("stage", type=click.Choice([*STAGES, "all"]), required=False)
-@click.option("--list", "list_", is_flag=True, help="List the stages, with the recipe's costs.")
+@click.option(
+    "--list", "list_", is_flag=True, help="List the stages with their costs by the recipe."
+)
 @click.option(
     "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The recipe.  [default: train.toml of the shipped model]",
+    help="Recipe, a TOML file.  [default: train.toml of the shipped model]",
 )  # fmt: skip
 @click.option(
     "--data", type=click.Path(exists=True, path_type=Path),
-    help="A folder of speech, or a tsv list with columns path and speaker.  [required]",
+    help="Speech: a folder, or a tsv list with columns path and speaker.  [required]",
 )  # fmt: skip
 @click.option(
-    "--noise", type=click.Path(exists=True, path_type=Path), help="Noise and music to mix in."
+    "--noise",
+    type=click.Path(exists=True, path_type=Path),
+    help="Noise and music to mix in: a folder or a tsv list.",
 )
 @click.option(
     "--dev", type=click.Path(exists=True, path_type=Path),
-    help="Speech to measure on, of other speakers.",
+    help="Speech of other speakers to measure on: a folder or a tsv list.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path),
-    help="Where the model, its logs and the state to go on from go.  [required]",
+    help="Output folder for the model, its logs and the state of the training.  [required]",
 )  # fmt: skip
-@click.option(
-    "--init", metavar="NAME|DIR", help="A model to start from, instead of random weights."
-)
+@click.option("--init", metavar="NAME|DIR", help="Model to start from, instead of random weights.")
 @click.option(
     "--skip", type=click.Choice([*STAGES]), multiple=True,
-    help="With all: a stage to leave out (repeatable).",
+    help="With all: stage to leave out (repeatable).",
 )  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), help="Steps of a stage, instead of the recipe's.")
+@click.option("--steps", type=click.IntRange(1), help="Steps per stage, instead of the recipe's.")
 @click.option(
     "--minutes", type=click.FloatRange(0, min_open=True),
-    help="Minutes of training instead of steps; all divides them among its stages.",
+    help="Minutes of training, instead of steps; with all, divided among its stages.",
 )  # fmt: skip
 @click.option(
     "--batch-scale", type=click.IntRange(1), default=1, show_default=True,
-    help="How many times as large the recipe's batches are, over as many crops in all.",
+    help="Factor of the recipe's batch sizes; the number of crops stays the same.",
 )  # fmt: skip
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="Where the networks run.",
+    help="Device of the networks.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: one per core).")
 def train(
     stage: str | None,
     list_: bool,
@@ -116,11 +107,19 @@ def train(
     device: str,
     threads: int | None,
 ) -> int:
-    """Train a STAGE of a model, or all of them in order.
+    """Train one STAGE of a model, or all of them in order.
 
-    A stage starts from what the earlier ones left in --out, which becomes a model folder.
-    Ctrl-C ends it after the step, and saves; called again, it goes on from there. What is
-    trained a second time goes on as well: to begin anew, take another --out.
+    Speech goes in by --data; --out becomes a model folder. A stage starts from what the earlier
+    stages left in --out. Ctrl-C ends the training after its step and saves; the same command
+    continues it. To begin anew, give another --out.
+
+    Examples:
+
+    \b
+      pcodec train all --data speech --out trial --steps 10
+      pcodec train all --data speech --dev dev --out mine --minutes 480
+      pcodec train vocoder --data speech --out mine
+      pcodec train --list
     """
     try:
         from pcodec.train import run

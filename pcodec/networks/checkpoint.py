@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,10 +22,13 @@ from pcodec.models import bitstream_id
 from pcodec.networks.concealment import Concealment
 from pcodec.networks.decoder import PatchDecoder
 from pcodec.networks.encoder import PatchEncoder
-from pcodec.networks.hifigan import HifiGan
 from pcodec.networks.mel import MelSpectrogram
 from pcodec.networks.quantizer import Quantizer
-from pcodec.networks.spectral import SpectralVocoder
+from pcodec.vocoders import VOCODERS, network_class
+
+if TYPE_CHECKING:
+    from pcodec.networks.hifigan import HifiGan
+    from pcodec.networks.spectral import SpectralVocoder
 
 
 class Networks(nn.Module):
@@ -35,10 +38,13 @@ class Networks(nn.Module):
         "encoder": ("mel", "encoder"),
         "codebook": ("quantizer",),
         "decoder": ("decoder",),
-        "spectral": ("spectral",),
-        "hifigan": ("hifigan",),
+        **{name: (name,) for name in VOCODERS},
         "concealment": ("concealment",),
     }
+
+    # Those of the registry that our training stages use, for the type checker.
+    spectral: SpectralVocoder
+    hifigan: HifiGan
 
     def __init__(self, config: CodecConfig, parts: tuple[str, ...] = tuple(PARTS)) -> None:
         super().__init__()
@@ -50,10 +56,9 @@ class Networks(nn.Module):
             self.quantizer = Quantizer(config.codebook_entries, config.latent_dim)
         if "decoder" in parts:
             self.decoder = PatchDecoder(config)
-        if "spectral" in parts:
-            self.spectral = SpectralVocoder(config)
-        if "hifigan" in parts:
-            self.hifigan = HifiGan(config)
+        for name in VOCODERS:
+            if name in parts:
+                self.add_module(name, network_class(name)(config))
         if "concealment" in parts:
             self.concealment = Concealment(config)
 

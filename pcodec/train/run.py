@@ -22,7 +22,7 @@ from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.precision import multiplies_bfloat16
 from pcodec.train.report import Length, duration, say
-from pcodec.train.stages import STAGES
+from pcodec.train.stages import STAGES, stage_class
 from pcodec.train.stages.base import Settings
 from pcodec.train.stop import Stop
 
@@ -82,7 +82,7 @@ def settings_of(
     if "steps" not in recipe[stage]:
         raise PcodecError(f"the recipe's stage {stage} needs steps = ...")
     settings = _made(Settings, recipe[stage], f"stage {stage}")
-    STAGES[stage].check(config, settings)
+    stage_class(stage).check(config, settings)
     if batch_scale > 1:
         settings = settings.scaled(batch_scale)
     return config, settings if steps is None else dataclasses.replace(settings, steps=steps)
@@ -113,12 +113,12 @@ def _check_weights(
             raise PcodecError.of_file(f"{folder}", f"holds a model of another kind: {other}")
     there = {p for p in Networks.PARTS if _find(f"{p}.safetensors", out, init)}
     for name in stages:
-        for part in STAGES[name].needs:
+        for part in stage_class(name).needs:
             if part not in there:
-                maker = next(s for s, kind in STAGES.items() if part in kind.parts)
+                maker = next(s for s in STAGES if part in stage_class(s).parts)
                 text = f"stage {name} needs a trained {part}: train {maker} before, or --init"
                 raise PcodecError(f"{out}: {text} a model that has it")
-        there |= set(STAGES[name].parts)
+        there |= set(stage_class(name).parts)
 
 
 def _difference(codec: dict[str, Any], config: CodecConfig) -> str | None:
@@ -190,7 +190,7 @@ def prepare(
         begun = f", goes on after step {step}" if step else ""
         begun = ", done" if share == 1 else begun
         say(f"stage {name}: {amount} of {settings.batch} crops of {crop:.2f} s{begun}")
-        parts = (networks.part_tensors(part) for part in STAGES[name].parts)
+        parts = (networks.part_tensors(part) for part in stage_class(name).parts)
         disk += STATE_BYTES * sum(t.numel() for tensors in parts for t in tensors.values())
     clips = 0 if dev is None else len(_read_dev(dev, config))
     corpora = {"speech": Corpus(data, out / "cache", config.sample_rate)}
@@ -233,7 +233,7 @@ def run_stage(
     steps, minutes: how long, instead of the recipe's steps. batch_scale: how many times as
     large batches are. stop: what ends it before.
     """
-    kind = STAGES[name]
+    kind = stage_class(name)
     config, settings = settings_of(name, recipe, steps, batch_scale)
     length = Length(settings.steps, minutes)
     if _taken(name, out, length)[1] == 1:

@@ -1,34 +1,41 @@
 """The stages of training: what is trained, on which losses, how it is measured.
 
-In order: `VqVae`; `Adversarial`, its late fine-tuning; `Vocoder`, on what they
-reconstruct; `Joint`, decoder and vocoder together; `EndToEnd`, when those are ripe, all
-together; then, with encoder and codebook frozen, so that the bitstream does not change any
-more, `Refine`, as `Joint` but against an adversary, `HifiGanVocoder`, the paper's vocoder,
-and `ConcealmentModel`.
+A stage is a file of its name in this folder and a line of `STAGES`. Importing this loads no
+torch; `stage_class` does.
 """
 
 from __future__ import annotations
 
-from pcodec.train.stages.adversarial import Adversarial
-from pcodec.train.stages.base import Stage
-from pcodec.train.stages.concealment import ConcealmentModel
-from pcodec.train.stages.end_to_end import EndToEnd
-from pcodec.train.stages.hifigan import HifiGanVocoder
-from pcodec.train.stages.joint import Joint
-from pcodec.train.stages.refine import Refine
-from pcodec.train.stages.vocoder import Vocoder
-from pcodec.train.stages.vqvae import VqVae
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
 
-STAGES: dict[str, type[Stage]] = {
-    stage.name: stage
-    for stage in (
-        VqVae,
-        Adversarial,
-        Vocoder,
-        Joint,
-        EndToEnd,
-        Refine,
-        HifiGanVocoder,
-        ConcealmentModel,
-    )
+if TYPE_CHECKING:
+    from pcodec.train.stages.base import Stage
+
+
+class Entry(NamedTuple):
+    """A stage in the registry."""
+
+    class_name: str
+    makes: str
+    """For the help: what comes out of it."""
+
+
+STAGES = {
+    "vqvae": Entry("VqVae", "encoder, codebook and decoder; all other stages need them"),
+    "adversarial": Entry("Adversarial", "the same against an adversary; an experiment, no gain"),
+    "vocoder": Entry("Vocoder", "the spectral vocoder; the first stage after which there is sound"),
+    "joint": Entry("Joint", "decoder and vocoder together; the bitstream stays"),
+    "end_to_end": Entry("EndToEnd", "all of these together; a new bitstream"),
+    "refine": Entry("Refine", "decoder and vocoder against an adversary; the bitstream stays"),
+    "hifigan": Entry("HifiGanVocoder", "the paper's vocoder, for comparison; slow; optional"),
+    "concealment": Entry("ConcealmentModel", "the prediction of lost columns; optional"),
 }
+"""By name, in the order of training."""
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The class of a stage; loads torch."""
+    module = import_module(f"pcodec.train.stages.{name}")
+    kind: type[Stage] = getattr(module, STAGES[name].class_name)
+    return kind
