@@ -4,6 +4,7 @@ It takes in pages that lie outside docs/, and turns the links to them, which lea
 themselves where the Markdown is read in the repository; and it mends the tables of options.
 """
 
+import inspect
 import posixpath
 import re
 from pathlib import Path
@@ -26,7 +27,11 @@ OUTSIDE = {
 
 
 def on_startup(**_: Any) -> None:
-    """Says of options without a default what mkdocs-click knows: since click 8.2 it is no None."""
+    """Prepares the commands for mkdocs-click.
+
+    An option without a default has None as such, as it had before click 8.2. Lines that the help
+    keeps as they are, such as examples, become a block of code; the epilog follows the help.
+    """
     group = click.Context(cli, **cli.context_settings)
     commands = [cli.get_command(group, name) for name in cli.list_commands(group)]
     contexts = [click.Context(command, parent=group) for command in commands if command]
@@ -34,6 +39,9 @@ def on_startup(**_: Any) -> None:
         for option in context.command.get_params(context):
             if str(option.default).startswith("Sentinel"):
                 option.default = None
+        command = context.command
+        text = "\n\n".join([inspect.cleandoc(command.help or ""), command.epilog or ""])
+        command.help = re.sub(r"\x08\n((?:.+(?:\n|$))+)", r"```text\n\1\n```\n", text)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

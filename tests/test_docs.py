@@ -1,6 +1,7 @@
 import ast
 import html
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -144,6 +145,17 @@ def test_the_documentation_mentions_every_command():
 @pytest.mark.parametrize("name", all_commands())
 def test_every_command_says_what_it_does(name):
     assert all_commands()[name].help.strip()
+
+
+@pytest.mark.parametrize("name", ["tokens", "models", "train", "eval", "report"])
+def test_the_help_of_a_command_has_examples_that_there_can_be(name):
+    text = inspect.cleandoc(all_commands()[name].help)
+    block = text.partition("Examples:\n\n\b\n")[2]
+    lines = [line.strip() for line in block.splitlines() if line.strip()]
+    assert 2 <= len(lines) <= 4
+    for line in lines:
+        assert line.startswith(f"pcodec {name}")
+        assert [wrong_with(arguments) for arguments in calls(line)] == [None]
 
 
 @pytest.mark.parametrize(("name", "parameter"), parameters())
