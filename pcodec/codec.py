@@ -155,14 +155,15 @@ class Codec:
         """
         return StreamDecoder(self, column)
 
-    def to_tokens(self, wav: NDArray[Any], rate: int = 16000) -> Indices:
+    def to_tokens(self, wav: NDArray[Any], rate: int | None = None) -> Indices:
         """Audio (frames,) or (frames, channels) -> tokens (columns, rows), uint16.
 
         wav: an array or a CPU tensor: floats with full scale at 1, or int16.
-        rate: its sample rate, Hz. AudioError if it, or the audio, cannot be coded.
+        rate: its sample rate, Hz; None for the codec's. AudioError if it, or the audio, cannot
+        be coded.
         """
         frames = clean(wav)
-        rate = checked_rate(rate)
+        rate = checked_rate(self.config.sample_rate if rate is None else rate)
         with self.stream_encoder() as encoder:
             resampled = Resampler(rate, self.config.sample_rate)(frames, last=True)
             return np.concatenate([encoder.push(resampled), encoder.finish()])
@@ -185,12 +186,12 @@ class Codec:
                 parts = [decoder.push(tokens)]
             return np.concatenate([*parts, decoder.finish()])[:length]
 
-    def encode_batch(self, clips: Iterable[NDArray[Any]], rate: int = 16000) -> list[Indices]:
+    def encode_batch(self, clips: Iterable[NDArray[Any]], rate: int | None = None) -> list[Indices]:
         """`to_tokens` of many clips of any lengths, as many at a time as the codec has threads.
 
-        clips: audio (frames,) or (frames, channels) each, all at ``rate`` Hz. Returns their
-        tokens (columns, rows), in order, those of single calls. AudioError if a clip cannot be
-        coded.
+        clips: audio (frames,) or (frames, channels) each, all at ``rate`` Hz (None: the codec's).
+        Returns their tokens (columns, rows), in order, those of single calls. AudioError if a
+        clip cannot be coded.
         """
         return self._side_by_side(partial(self.to_tokens, rate=rate), clips)
 

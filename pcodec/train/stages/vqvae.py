@@ -74,9 +74,10 @@ def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
 
     What the quantiser would sound like through a vocoder that makes no error.
     """
-    inverse = InverseSTFT(512, n.config.hop)
-    filters = torch.from_numpy(mel_filters(n.config.mel_bands, 512, n.config.sample_rate))
+    n_fft = n.config.vocoder_n_fft
+    inverse = InverseSTFT(n_fft, n.config.hop)
+    filters = torch.from_numpy(mel_filters(n.config.mel_bands, n_fft, n.config.sample_rate))
     spread = error @ (filters / (filters.sum(0) + 1e-6))
     padded = F.pad(clip, (inverse.overhang, inverse.overhang))
-    spectrum = torch.fft.rfft(padded.unfold(-1, 512, n.config.hop) * inverse.window)
+    spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, n.config.hop) * inverse.window)
     return inverse(spectrum[None] * spread.exp())[0].clamp(-1, 1)
