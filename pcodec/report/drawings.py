@@ -68,7 +68,7 @@ def draw_stream(
     decoded.imshow(mel.T, extent=extent, cmap="magma", **common)
     decoded.set(title="decoded log-mel", ylabel="band", xlabel="s")
     counts = np.bincount(indices[~lost].ravel(), minlength=model.config.codebook_entries)
-    picture = counts.reshape(16, -1)
+    picture = counts.reshape(min(16, len(counts)), -1)
     shown = use.imshow(picture, cmap="cividis", norm=PowerNorm(0.5), aspect="auto")
     drawing.colorbar(shown, ax=use, label="times used")
     bits = entropy_bits(counts) if counts.any() else 0.0
@@ -86,13 +86,13 @@ def draw_codebook(model: models.Model, out: BinaryIO) -> None:
     Within a row from falling to rising in time.
     """
     pictures = Decoder(model.config, model.folder, Processor()).patches()
-    side = round(len(pictures) ** 0.5)
-    order = pictures.mean((1, 2)).argsort().reshape(side, -1)
+    rows = 1 << model.config.bits // 2
+    order = pictures.mean((1, 2)).argsort().reshape(rows, -1)
     rise = pictures[..., -1].mean(1) - pictures[..., 0].mean(1)
     order = np.stack([row[rise[row].argsort()] for row in order])
     bands, frames = pictures.shape[1:]
     gap = 1
-    sheet = np.full((side * (bands + gap), order.shape[1] * (frames + gap)), np.nan)
+    sheet = np.full((rows * (bands + gap), order.shape[1] * (frames + gap)), np.nan)
     for r, row in enumerate(order):
         for c, entry in enumerate(row):
             # Each on the scale of all; low bands at the bottom.
