@@ -1,7 +1,6 @@
-"""Weights on disk: half-precision safetensors, one file for each part of a model.
+"""Weights on disk: half-precision safetensors, one file per part of a model.
 
-`PARTS` says which file holds which part, so that a better decoder does not change the
-encoder's file, and the other way round.
+`PARTS` maps files to networks, so that a new decoder does not change the encoder's file.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class Networks(nn.Module):
             self.quantizer.resume()
 
     def part_tensors(self, part: str) -> dict[str, Tensor]:
-        """The tensors of a part by name, sharing memory with the networks."""
+        """The tensors of a part by name; they share memory with the networks."""
         return {
             name: tensor.detach()
             for name, tensor in self.state_dict().items()
@@ -102,7 +101,7 @@ class Networks(nn.Module):
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What a model folder's config.json says, if there is one; PcodecError if it is none."""
+    """The content of a model folder's config.json, {} without one; PcodecError if not JSON."""
     path = folder / "config.json"
     try:
         about: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -112,7 +111,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def save_half(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes tensors as float16; the front end's stay float32, as the id covers their bits."""
+    """Writes tensors as float16; the front end's stay float32, as the bitstream id covers them."""
     half = {k: (v if k.startswith("mel.") else v.half()).contiguous() for k, v in tensors.items()}
     with replaced(path) as part:
         save_file(half, part)
@@ -120,7 +119,7 @@ def save_half(tensors: dict[str, Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """What to write, so that a file is there whole, the old or the new one, at any time."""
+    """A temporary path to write; it replaces the file when the context ends."""
     part = path.with_name(f"{path.name}.part")
     yield part
     part.replace(path)
