@@ -15,7 +15,7 @@ from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, digest, t
 def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> PeerCodec:
     """This codec, through a .pcx file's bytes.
 
-    vocoder: None for the first that the model has. name: what the table calls it.
+    vocoder: None for the first one of the model. name: in tables.
     """
     chosen = models.find(model)
     if vocoder is None:
