@@ -1,13 +1,22 @@
 # Two commands do everything on a machine with Python and make: `make demo` and `make test`.
-# `make docs` builds the site, `make wheel-test` tries what is published.
+# `make samples` makes a page to listen by, `make docs` builds the site, `make wheel-test` tries
+# what is published.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS = -c constraints.txt
+# What `make samples` codes: a file, a folder or a list.
+SAMPLES ?= tests/speech.flac
+BESIDE = pcodec pcodec-5 opus-8 amrwb-6.6 codec2-3.2
 
-.PHONY: demo docs test wheel-test
+.PHONY: demo docs samples test wheel-test
 
 demo: $(VENV)/demo
 	$(VENV)/bin/python -m pcodec.eval.demo tests/speech.flac demo
+
+samples: $(VENV)/demo
+	mkdir -p samples
+	$(VENV)/bin/pcodec eval $(SAMPLES) -f -o samples/results.json $(BESIDE:%=--codec %)
+	$(VENV)/bin/pcodec report samples/results.json -f -o samples/index.html
 
 test: $(VENV)/test
 	$(VENV)/bin/ruff check

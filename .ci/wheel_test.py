@@ -54,6 +54,8 @@ def main(dist: Path) -> None:
         (wheel,) = (here / "dist").glob("*.whl")
         names = set(zipfile.ZipFile(wheel).namelist())
         assert names >= WANTED, f"not in the wheel: {sorted(WANTED - names)}"
+        manual = {name for name in names if "/share/man/man1/pcodec" in name}
+        assert len(manual) > 5, "the wheel has no manual pages"
         strangers = {name for name in names if not name.startswith(("pcodec/", "pcodec_speech-"))}
         assert not strangers, f"in the wheel: {sorted(strangers)}"
 

@@ -75,7 +75,7 @@ def main() -> None:
     step = CHUNK_COLUMNS * codec.config.column_samples
     pieces = [clip[None, i : i + step] for i in range(0, len(clip), step)]
     magnitudes = [encoder.magnitudes(piece, {}, True) for piece in pieces]
-    latents = [encoder.latents(magnitudes=m)[0] for m in magnitudes]
+    latents = [encoder.network(magnitudes=m)[0] for m in magnitudes]
     tokens = np.concatenate([encoder.quantizer.nearest(x) for x in latents]).reshape(-1, 24)
     packed = pack(tokens, 10)
     looked = decoder.lookup(tokens)[None]
@@ -94,7 +94,7 @@ def main() -> None:
         ("read a WAV file", lambda: read(wav, RATE)),
         ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
         ("encode: spectrum", each(lambda x: encoder.magnitudes(x, {}, True), pieces)),
-        ("encode: mel, encoder", each(lambda x: encoder.latents(magnitudes=x), magnitudes)),
+        ("encode: mel, encoder", each(lambda x: encoder.network(magnitudes=x), magnitudes)),
         ("encode: codebook search", each(encoder.quantizer.nearest, latents)),
         ("encode: pack", lambda: pack(tokens, 10)),
         ("decode: unpack", lambda: unpack(packed, 24, 10)),

@@ -1,4 +1,4 @@
-"""Writes the tables of results into README.md, docs/results.md and the model card.
+"""Writes the tables of results into README.md, docs/results.md and the model card; draws rates.png.
 
     python docs/results.py [--check]
 
@@ -17,6 +17,8 @@ from typing import Any
 from pcodec.eval.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
+PANELS = ("pesq", "stoi", "visqol", "distillmos", "dnsmos")
+"""metrics of the picture"""
 SHORT = ("pesq", "stoi", "estoi", "visqol", "mcd", "dnsmos", "distillmos", "speaker")
 
 
@@ -92,6 +94,38 @@ def blocks(document: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def draw(document: dict[str, Any], path: Path) -> None:
+    """Metrics against bit rates, a line for each codec that comes at several."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    metrics = {m["name"]: m for m in document["metrics"] if m["name"] in PANELS}
+    families: dict[str, list[dict[str, Any]]] = {}
+    for codec in document["codecs"]:
+        if not codec["absent"] and codec["kbit_s"] < 20:
+            name = codec["name"]
+            family = name if name.endswith("hifigan") else name.partition("-")[0]
+            families.setdefault(family, []).append(codec)
+    figure, axes = pyplot.subplots(1, len(metrics), figsize=(13, 3.6), layout="constrained")
+    for axis, (name, metric) in zip(axes, metrics.items(), strict=True):
+        for family, codecs in families.items():
+            points = sorted(
+                (c["kbit_s"], c["scores"][name]["mean"]) for c in codecs if name in c["scores"]
+            )
+            ours = family.startswith("pcodec")
+            if points:
+                width, order = (2.5, 3) if ours else (1.2, 2)
+                axis.plot(*zip(*points, strict=True), "o-", label=family, lw=width, zorder=order)
+        axis.set(xscale="log", xlabel="kbit/s", title=metric["title"])
+        axis.set_xticks([3, 4, 5, 6, 8, 12, 16], labels=["3", "4", "5", "6", "8", "12", "16"])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[1].legend(fontsize="small", loc="lower right")
+    figure.savefig(path, dpi=100)
+
+
 def filled(text: str, parts: dict[str, str]) -> str:
     """A page with what stands between its marks renewed."""
     return re.sub(
@@ -104,7 +138,8 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 def main(check: bool) -> int:
     """Exit code 1 if a page was not current."""
-    parts = blocks(json.loads((ROOT / "docs" / "results.json").read_text()))
+    document = json.loads((ROOT / "docs" / "results.json").read_text())
+    parts = blocks(document)
     stale = 0
     for name in ("README.md", "docs/results.md", "models/speech16k/MODEL_CARD.md"):
         page = ROOT / name
@@ -115,6 +150,8 @@ def main(check: bool) -> int:
             print(f"{name}: was not current")
             if not check:
                 page.write_text(new, encoding="utf-8")
+    if not check:
+        draw(document, ROOT / "docs" / "rates.png")
     return stale if check else 0
 
 

@@ -29,15 +29,24 @@ def load(
 
 
 def encode(
-    wav: NDArray[Any], rate: int, model: str | None = None, *, codec: Codec | None = None
+    wav: NDArray[Any],
+    rate: int,
+    model: str | None = None,
+    *,
+    codec: Codec | None = None,
+    compact: bool = False,
+    bit_rate: float | None = None,
 ) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream.
 
-    codec: one that is loaded already, instead of a model by its name.
+    codec: one that is loaded already, instead of a model by its name. compact: whether to spend
+    fewer bytes on the same indices, by entropy coding. bit_rate: bit/s that this shall take on
+    average over speech, by choosing indices that are likelier. PcodecError if the model cannot.
     """
     mono = clean(wav)
     out = io.BytesIO()
-    encode_stream(_one_of(model, codec) or load(model), [mono], rate, out)
+    chosen = _one_of(model, codec) or load(model)
+    encode_stream(chosen, [mono], rate, out, compact=compact, bit_rate=bit_rate)
     return out.getvalue()
 
 
@@ -46,6 +55,7 @@ def decode(
 ) -> tuple[Samples, int]:
     """A .pcx stream -> float32 samples (frames,) and their rate in Hz, the source's.
 
+    Streams one after the other give their audio one after the other, at the first one's rate.
     codec: one that is loaded already, instead of a model by its name. Lost parts of a damaged
     stream are concealed; FormatError if it is none, ModelMismatchError if neither ``codec`` nor
     ``model`` nor, without these, any that is installed made it.

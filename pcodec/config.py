@@ -15,6 +15,10 @@ CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD = 4, 1
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
 """Size of the pitch network of the spectral vocoder; the same in every model."""
 
+ENTROPY_NEAR, ENTROPY_FAR = (1, 2, 3, 4), (0, 3, 6)
+"""Columns before one that the first layer of the entropy model sees; of these layers' outputs
+those, so many columns back, that the second one sees."""
+
 HIFIGAN_RESIDUAL_KERNELS, HIFIGAN_DILATIONS = (3, 7, 11), (1, 3, 5)
 HIFIGAN_SLOPE = 0.1
 """Residual blocks and leaky activations of HiFi-GAN (Kong et al. 2020); the same in every model."""
@@ -60,6 +64,10 @@ class CodecConfig:
     hifigan_kernels: tuple[int, ...] = (16, 16, 4, 4)
     concealment_width: int = 320
     concealment_blocks: int = 3
+    entropy_width: int = 320
+    entropy_hidden: int = 96
+    entropy_dim: int = 12
+    """dimensions of an index in the entropy model"""
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field, if no codec of these sizes can be built."""
@@ -105,6 +113,16 @@ class CodecConfig:
     def mel_rows(self) -> int:
         """Mel patches per column."""
         return self.mel_bands // self.patch_bands
+
+    @property
+    def entropy_groups(self) -> tuple[tuple[int, ...], ...]:
+        """Rows whose probabilities do not depend on one another, in the order of their coding.
+
+        Every fourth mel row; then those between them; then the phase rows, every other one.
+        """
+        mel, phase = range(self.mel_rows), range(self.mel_rows, self.rows)
+        groups = [*(mel[first::4] for first in (0, 2, 1, 3)), phase[::2], phase[1::2]]
+        return tuple(tuple(group) for group in groups if group)
 
     @property
     def decoder_history(self) -> int:

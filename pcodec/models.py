@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Model:
     config: CodecConfig
     bitstream_id: bytes
     about: dict[str, Any]
+    entropy_id: bytes | None = None
+    """of what it codes blocks of kind C by; None if it cannot"""
 
     @property
     def name(self) -> str:
@@ -71,7 +73,14 @@ def read_model(folder: Path) -> Model:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         config = CodecConfig(**about.pop("codec"))
-        return Model(folder, config, bytes.fromhex(about.pop("bitstream_id")), about)
+        entropy = about.pop("entropy_id", None)
+        return Model(
+            folder,
+            config,
+            bytes.fromhex(about.pop("bitstream_id")),
+            about,
+            None if entropy is None else bytes.fromhex(entropy),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise PcodecError(f"{path}: not the configuration of a model ({error})") from error
 
@@ -184,6 +193,22 @@ def for_header(header: Header, model: Model | None = None) -> Model:
     )
 
 
+def for_blocks(header: Header, model: Model | None = None) -> Model:
+    """The model that decodes the blocks of kind C in a stream; ModelMismatchError if not there.
+
+    With ``model`` no other one is considered.
+    """
+    models = [m for m in (installed() if model is None else [model]) if m.fits(header)]
+    for candidate in models:
+        if candidate.entropy_id == header.entropy_id:
+            return candidate
+    if not models:
+        return for_header(header, model)
+    have = ", ".join(f"{m.name} ({(m.entropy_id or b'').hex() or 'none'})" for m in models)
+    wanted = (header.entropy_id or b"").hex()
+    raise ModelMismatchError(f"its blocks were coded by entropy model {wanted}; installed: {have}")
+
+
 def bitstream_id(
     config: CodecConfig, window: NDArray[Any], filters: NDArray[Any], codebook: NDArray[Any]
 ) -> bytes:
@@ -198,4 +223,15 @@ def bitstream_id(
     digest = hashlib.sha256(" ".join(map(str, geometry)).encode())
     for array, kind in ((window, "<f4"), (filters, "<f4"), (codebook, "<f2")):
         digest.update(array.astype(kind).tobytes())
+    return digest.digest()[:16]
+
+
+def entropy_id(numbers: Mapping[str, NDArray[Any]]) -> bytes:
+    """16 bytes that name the whole numbers by which a model codes blocks of kind C.
+
+    SHA-256 over the arrays in the order of their names, each as int32, little-endian.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(numbers):
+        digest.update(numbers[name].astype("<i4").tobytes())
     return digest.digest()[:16]

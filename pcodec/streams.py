@@ -112,13 +112,20 @@ class StreamEncoder(_Stream):
             return self._push(np.zeros(missing, np.float32), last=True)
 
     def _push(self, samples: Samples, last: bool) -> Indices:
-        config = self._codec.config
-        out = [np.zeros((0, config.rows), np.uint16)]
+        out = [self._none()]
         step = self._most
         pieces = [samples[i : i + step] for i in range(0, len(samples), step)] or [samples]
         for i, piece in enumerate(pieces):
             out += self._step([self], [piece], last and i == len(pieces) - 1)
         return np.concatenate(out)
+
+    def _none(self) -> Array:
+        """No columns."""
+        return np.zeros((0, self._codec.config.rows), np.uint16)
+
+    def _columns(self, frames: Array, state: State) -> Array:
+        """Whole columns of spectra (B, frames, bins) -> what is put out for them."""
+        return self._codec.encoder.indices(frames, state)
 
     def _key(self, samples: Samples) -> Any:
         """Streams of the same key can take a step together."""
@@ -135,13 +142,23 @@ class StreamEncoder(_Stream):
         frames = np.concatenate([state[FRAMES], new], 1)
         whole = frames.shape[1] // config.patch_frames * config.patch_frames
         state[FRAMES] = frames[:, whole:].copy()
-        indices = np.zeros((len(streams), 0, config.rows), np.uint16)
+        columns = [streams[0]._none()] * len(streams)
         if whole:
-            indices = encoder.indices(frames[:, :whole], state)
+            columns = list(streams[0]._columns(frames[:, :whole], state))
         _scatter(streams, state)
         for stream in streams:
             stream._taken += len(samples[0])
-        return list(indices)
+        return columns
+
+
+class LatentStream(StreamEncoder):
+    """Samples at the codec's rate -> latents (columns, rows, dim), before entries are chosen."""
+
+    def _none(self) -> Array:
+        return np.zeros((0, self._codec.config.rows, self._codec.config.latent_dim))
+
+    def _columns(self, frames: Array, state: State) -> Array:
+        return self._codec.encoder.latents(frames, state)
 
 
 class StreamDecoder(_Stream):

@@ -35,6 +35,9 @@ SMALL = CodecConfig(
     hifigan_width=32,
     concealment_width=32,
     concealment_blocks=2,
+    entropy_width=16,
+    entropy_hidden=16,
+    entropy_dim=4,
 )
 """Networks that take no time."""
 

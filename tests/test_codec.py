@@ -220,7 +220,7 @@ def test_a_lost_block_is_concealed_and_nothing_moves(codec, coded):
     decoding = PcxReader(io.BytesIO(damaged), codec=codec)
     decoded = np.concatenate(list(decoding.blocks()))
     assert len(decoded) == len(whole)
-    assert [(d.first_column, d.columns) for d in decoding.damages] == [(32, 32)]
+    assert [(fault.start, fault.end) for fault in decoding.damages] == [(1.024, 2.048)]
     assert snr(whole[: 30 * 512], decoded[: 30 * 512]) > 100
     # Well behind the gap the decoder has forgotten it.
     assert snr(whole[-20 * 512 :], decoded[-20 * 512 :]) > 20
@@ -335,7 +335,7 @@ def test_the_decoder_does_not_see_what_the_container_hides(codec, coded):
     """PcxReader reads the source's rate from the header, not from the model."""
     decoding = PcxReader(io.BytesIO(coded), codec=codec, rate=48000)
     decoded = np.concatenate(list(decoding.blocks()))
-    assert len(decoded) == 3 * decoding.parser.samples
+    assert len(decoded) == 3 * decoding.chain.samples
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import shlex
@@ -22,10 +23,13 @@ from pcodec.audio.links import Link, find_links, flac_of_ogg, is_ogg_flac, ogg_p
 from pcodec.audio.pcm import Downmix, Samples, bytes_of, from_bytes
 from pcodec.audio.resample import Resampler
 from pcodec.audio.source import Source, Window, tag_before
+from pcodec.audio.tags import read_tags
 from pcodec.errors import AudioError, shown
 
 BLOCK_SECONDS = 16.0
 """What is read at once where nothing asks for less."""
+_MAX_TAGS = 60_000
+"""Bytes of tags as JSON, which are kept in one block."""
 _PCX_MAGIC = b"\x89PCX"
 _UNRECOGNISED = 1
 """libsndfile's number of the error that a file is of no type that it knows."""
@@ -91,6 +95,15 @@ class Reader:
     def remarks(self) -> list[str]:
         """What is to be said of the samples that were read, a sentence each."""
         return self._remarks + self._mix.losses(self.rate)
+
+    def tags(self) -> dict[str, str]:
+        """What the source says of itself, as `read_tags` gives it; nothing of a stream."""
+        tags = read_tags(self._path) if self._path and self._path.is_file() else {}
+        for name in sorted(tags, key=lambda name: -len(tags[name])):
+            if len(json.dumps(tags)) > _MAX_TAGS:
+                del tags[name]
+                self._remarks.append(f"its tag {name} is too long to be kept")
+        return tags
 
     def blocks(self, seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
         """Mono float32 samples (n,), at most so many seconds at a time."""

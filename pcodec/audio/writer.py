@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -17,6 +17,7 @@ import soundfile
 from pcodec.audio.formats import MAX_BYTES, RATES, RAW_FORMATS
 from pcodec.audio.pcm import Samples, to_bytes, to_integers
 from pcodec.audio.resample import Resampler
+from pcodec.audio.tags import write_tags
 from pcodec.errors import AudioError
 
 if TYPE_CHECKING:
@@ -57,11 +58,14 @@ class Writer:
         subtype: str | None = None,
         raw: str | None = None,
         frames: int | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """rate: of the samples that are passed, Hz; the attribute `rate` is that of the file.
 
-        frames: their number, if known. AudioError if they cannot be written.
+        frames: their number, if known. tags: as `read_tags` gives them; `lost_tags` are the names of
+        those that are not written. AudioError if the samples cannot be written.
         """
+        self.lost_tags = list(tags or ())
         self._sink, self._format = sink, format
         self._file: soundfile.SoundFile | None = None
         self._encoding = "<i2"
@@ -81,6 +85,7 @@ class Writer:
             self._target = sink if regular else tempfile.TemporaryFile()  # noqa: SIM115
             self._watched = ErrorCapturingFile(self._target)
             self._file = self._open(format, subtype)
+            self.lost_tags = write_tags(self._file, format, tags or {})
         else:
             if self._subtype != "PCM_16":
                 raise AudioError("a WAV stream to a pipe is 16-bit; use --raw for other formats")

@@ -14,8 +14,16 @@ import click
 from pcodec import models
 from pcodec.audio.formats import AUDIO_SUFFIXES, SUBTYPES
 from pcodec.cli import options
-from pcodec.cli.jobs import find_jobs, is_audio, is_neither, is_pcx, run_jobs
-from pcodec.cli.output import name_of, named, open_input, open_output
+from pcodec.cli.jobs import (
+    Outcome,
+    check_streams,
+    find_jobs,
+    is_audio,
+    is_neither,
+    is_pcx,
+    run_jobs,
+)
+from pcodec.cli.output import STREAM, name_of, named, open_input, open_output
 from pcodec.cli.progress import Progress, progress, summary
 
 
@@ -50,8 +58,13 @@ def check_subtype(subtype: str, suffixes: set[str]) -> None:
 
 
 @click.command()
-@options.paths_argument
+@options.paths_argument([".pcx"])
 @options.output_options
+@click.option(
+    "--to",
+    type=click.Choice([suffix[1:] for suffix in AUDIO_SUFFIXES]),
+    help="File type of an output that is not named, or of standard output.  [default: wav]",
+)
 @click.option("--start", type=Time(), default=0.0, help="Where to start, in seconds or mm:ss.s.")
 @click.option("--end", type=Time(), help="Where to stop.")
 @click.option("--duration", type=Time(), help="How much to decode.")
@@ -81,10 +94,14 @@ def check_subtype(subtype: str, suffixes: set[str]) -> None:
 @options.run_options
 def decode(
     paths: tuple[Path, ...],
+    output: Path | None,
     output_dir: Path | None,
     recursive: bool,
     force: bool,
     resume: bool,
+    remove: bool,
+    as_json: bool,
+    to: str | None,
     start: float,
     end: float | None,
     duration: float | None,
@@ -102,9 +119,10 @@ def decode(
 ) -> int:
     """Decode .pcx into audio: IN [OUT], or many inputs with -d DIR.
 
-    The suffix of OUT chooses the file type (.wav, .flac, .ogg, ...). "-" is standard input or
-    output (as WAV, or bare samples with --raw). A damaged input is decoded all the same, the
-    lost parts are named, and the exit code is 3.
+    The suffix of OUT, or --to, chooses the file type. "-" is standard input or output (WAV
+    unless --to or --raw say otherwise). A damaged input is decoded all the same, the lost parts
+    are named, and the exit code is 3. The output keeps the time of a file's last change, and the
+    tags that its type can hold.
     """
     if duration is not None:
         if end is not None:
@@ -116,17 +134,30 @@ def decode(
         raise click.UsageError("--format is for --raw; see --subtype")
     if raw and subtype:
         raise click.UsageError("--subtype is for audio files; with --raw, give --format")
+    if raw and to:
+        raise click.UsageError("--to and --raw exclude each other")
+    if remove and (start or end is not None):
+        raise click.UsageError("--rm is for whole files, not for parts of them")
     is_output = is_neither if raw else is_audio
-    suffix = ".raw" if raw else ".wav"
-    jobs = find_jobs(paths, output_dir, recursive, suffix, is_pcx, is_output, resume)
+    suffix = ".raw" if raw else f".{to or 'wav'}"
+    jobs = find_jobs(paths, output, output_dir, recursive, suffix, is_pcx, is_output, resume)
+    check_streams(jobs, as_json, remove)
+    if (
+        to
+        and not jobs.many
+        and jobs.todo[0][1] != STREAM
+        and jobs.todo[0][1] in (*paths[1:], output)
+    ):
+        raise click.UsageError("--to is for outputs that are not named; this one has a suffix")
     if subtype:
-        check_subtype(subtype, {target.suffix.lower() for _, target in jobs.todo})
+        targets = (suffix if target == STREAM else target.suffix for _, target in jobs.todo)
+        check_subtype(subtype, {target.lower() for target in targets})
     chosen = models.find(model) if model else None
     threads_ = 1 if jobs.workers else threads
     codec: Any = None
     loading = threading.Lock()
 
-    def do(source: Path, target: Path, shared: Progress | None) -> bool:
+    def do(source: Path, target: Path, shared: Progress | None) -> Outcome:
         nonlocal codec
         started = time.perf_counter()
         with open_input(source) as stream, named(source):
@@ -144,16 +175,16 @@ def decode(
                 whole = header.samples / header.sample_rate
                 total = max(0.0, (whole if end is None else min(whole, end)) - start)
             with (
-                open_output(target, source, force) as out,
+                open_output(target, source, force, keep_times=True) as out,
                 progress(source, total, quiet, shared) as bar,
             ):
-                kind = AUDIO_SUFFIXES.get(target.suffix.lower(), "WAV")
-                subtype_ = subtype or SUBTYPES.get(target.suffix.lower())
+                type_ = suffix if target == STREAM else target.suffix.lower()
+                kind, subtype_ = AUDIO_SUFFIXES.get(type_, "WAV"), subtype or SUBTYPES.get(type_)
                 raw_format_ = (raw_format or "s16le") if raw else None
                 position = 0
                 frames = None if total is None else round(total * decoding.rate)
                 with audio.Writer(
-                    out, decoding.rate, kind, subtype_, raw_format_, frames
+                    out, decoding.rate, kind, subtype_, raw_format_, frames, decoding.tags
                 ) as writer:
                     for block in read(source, decoding):
                         writer.write(block)
@@ -162,20 +193,23 @@ def decode(
         if writer.rate != decoding.rate and not quiet:
             text = f"at {writer.rate} Hz, since it cannot have {decoding.rate} Hz"
             click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
+        lost_tags = [] if target == STREAM else writer.lost_tags
+        if lost_tags and not quiet:
+            text = f"{'raw' if raw else kind} cannot hold its tags: {', '.join(lost_tags)}"
+            click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
         if verbose:
             summary(target, position / decoding.rate, started)
-        seconds = header.column_samples / header.sample_rate
-        for damage in decoding.damages:
+        damages = []
+        for fault in decoding.damages:
             lost = ""
-            if damage.columns:
-                first, last = damage.first_column, damage.first_column + damage.columns
-                lost = f"{first * seconds:.2f} s to {last * seconds:.2f} s lost: "
-            name = name_of(source)
-            click.echo(f"pcodec: {name}: {lost}{damage.reason}", err=True)
-        return not decoding.damages
+            if fault.end > fault.start:
+                lost = f"{fault.start:.2f} s to {fault.end:.2f} s lost: "
+            damages.append(f"{lost}{fault.reason}")
+            click.echo(f"pcodec: {name_of(source)}: {damages[-1]}", err=True)
+        return Outcome(position / decoding.rate, damages, lost_tags)
 
     def read(source: Path, decoding: Any) -> Iterator[Any]:
         with named(source):  # not the output's, though that is open
             yield from decoding.blocks()
 
-    return run_jobs(jobs, threads, quiet, do)
+    return run_jobs(jobs, threads, quiet, as_json, remove, do)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from pcodec.cli.output import STREAM
+from pcodec import models
 
 
 def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -24,21 +26,86 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class InputPath(click.Path):
-    """A file, or "-"; one that cannot be read is found out when it is its turn."""
+    """A file, or "-"; one that cannot be read is found out when it is its turn.
 
-    def __init__(self) -> None:
+    A shell completes it to folders, and to files of some suffixes.
+    """
+
+    def __init__(self, suffixes: Iterable[str]) -> None:
         super().__init__(path_type=Path, allow_dash=True, readable=False)
+        self._suffixes = tuple(suffixes)
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        path = super().convert(value, param, ctx)
-        # A file of that name, which pathlib would take for the stream.
-        return Path.cwd() / path if path == STREAM and os.fspath(value) != "-" else path
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        names = self._below(incomplete)
+        if len(names) == 1 and names[0].endswith("/"):
+            names += self._below(names[0])  # so that no space is put after the folder
+        if any(re.search(r"[^\w./~+,:=@%-]", name) for name in names):
+            return [CompletionItem(incomplete, type="file")]  # the shell knows how to quote
+        return [CompletionItem(name) for name in names]
+
+    def _below(self, start: str) -> list[str]:
+        """The names that begin so; folders with a slash at the end."""
+        folder, begin = os.path.split(start)
+        try:
+            paths = sorted(Path(folder or ".").expanduser().iterdir())
+        except (OSError, RuntimeError):
+            return []
+        return [
+            start.removesuffix(begin) + path.name + "/" * path.is_dir()
+            for path in paths
+            if path.name.startswith(begin)
+            and (begin or not path.name.startswith("."))
+            and (path.is_dir() or path.name.lower().endswith(self._suffixes))
+        ]
 
 
-_anything = InputPath()
-paths_argument = click.argument("paths", nargs=-1, required=True, type=_anything)
-files_argument = click.argument("files", nargs=-1, required=True, type=_anything)
+class ModelName(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """The name of a model, or its folder."""
+
+    name = "NAME|DIR"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        names = [m.name for m in models.installed() if m.name.startswith(incomplete)]
+        if not names:
+            return [CompletionItem(incomplete, type="dir")]
+        return [CompletionItem(name) for name in names]
+
+
+def paths_argument(suffixes: Iterable[str]) -> Callable[[Any], Any]:
+    """The input of a command that writes one, and its output; or many inputs."""
+    return click.argument("paths", nargs=-1, required=True, type=InputPath(suffixes))
+
+
+def model_option(what: str) -> Callable[[Any], Any]:
+    """The option --model."""
+    return click.option(
+        "--model",
+        type=ModelName(),
+        metavar="NAME|DIR",
+        help=f"Model to {what} (see `pcodec models`).",
+    )
+
+
+files_argument = click.argument("files", nargs=-1, required=True, type=InputPath([".pcx"]))
+recursive_option = click.option("-r", "--recursive", is_flag=True, help="Take folders.")
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object a line on standard output: of each file, and a summary.",
+)
 output_options = options(
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, allow_dash=True),
+        metavar="OUT",
+        help="The output, instead of a second argument.",
+    ),
     click.option(
         "-d",
         "--output-dir",
@@ -50,9 +117,16 @@ output_options = options(
     ),
     click.option("-f", "--force", is_flag=True, help="Replace an existing output."),
     click.option("--resume", is_flag=True, help="With -d: pass over what is there already."),
+    click.option(
+        "--rm",
+        "remove",
+        is_flag=True,
+        help="Remove each input after its output is whole; never one that is damaged.",
+    ),
+    json_option,
 )
 run_options = options(
-    click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`)."),
+    model_option("use"),
     click.option(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda"]),

@@ -26,6 +26,10 @@ except ImportError:  # not on Windows
 STREAM = Path("-")
 
 
+class OutputExistsError(PcodecError):
+    """An output would replace a file."""
+
+
 @cache
 def umask() -> int:
     """What the process takes from the permissions of new files."""
@@ -106,8 +110,13 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when all has been written, or standard output."""
+def open_output(
+    path: Path, source: Path, force: bool, keep_times: bool = False
+) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when all has been written, or standard output.
+
+    keep_times: whether it takes the times of access and change of the source, if that is a file.
+    """
     if path == STREAM:
         if sys.stdout is None:
             raise PcodecError.of_file("standard output", "closed")
@@ -140,6 +149,9 @@ def open_output(path: Path, source: Path, force: bool) -> Iterator[BinaryIO]:
             part_file.flush()
             os.fsync(part_file.fileno())
         part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask())
+        if keep_times and source != STREAM and source.is_file():
+            about = source.stat()
+            os.utime(part, ns=(about.st_atime_ns, about.st_mtime_ns))
         with named(path):
             _put(part, path, force)
     finally:
@@ -164,5 +176,23 @@ def _terminal() -> click.UsageError:
     return click.UsageError("binary data is not written to a terminal; name an output file")
 
 
-def _exists(path: Path) -> PcodecError:
-    return PcodecError.of_file(path, "exists; -f replaces it")
+def _exists(path: Path) -> OutputExistsError:
+    return OutputExistsError.of_file(path, "exists; -f replaces it")
+
+
+def remove_source(source: Path, output: Path, before: os.stat_result) -> None:
+    """Removes an input whose output is whole; ``before`` is what was known of it at the start."""
+    now = source.stat()
+    if (now.st_ino, now.st_size, now.st_mtime_ns) != (
+        before.st_ino,
+        before.st_size,
+        before.st_mtime_ns,
+    ):
+        raise PcodecError.of_file(source, "changed while it was read, and is kept")
+    with contextlib.suppress(PermissionError):  # Windows opens no folders
+        folder = os.open(output.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # after a power failure one of the two is there
+        finally:
+            os.close(folder)
+    source.unlink()

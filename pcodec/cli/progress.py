@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,31 @@ from pcodec.errors import shown
 class Progress:
     """A bar in seconds of audio, on stderr, if that is a terminal.
 
-    Of many files done side by side all share one bar, and one word to stop.
+    Of many files done side by side all share one bar, and one word to stop. How long it will
+    take is foreseen by their bytes, since their seconds are not known.
     """
 
-    def __init__(self, name: str, seconds: float | None, quiet: bool, files: int = 1) -> None:
+    def __init__(
+        self, name: str, seconds: float | None, quiet: bool, files: Sequence[Path] = ()
+    ) -> None:
         self.stopped = False
-        self._lock, self._files, self._done = threading.Lock(), files, 0
+        self._lock, self._done = threading.Lock(), 0
+        self._many = len(files) > 1
         layout = "{desc}: {n:.1f}/{total_fmt} s {bar:20} [{elapsed}, {rate_fmt} real time]"
-        if files > 1:
-            layout = "{desc}: {postfix[0]}/{postfix[1]} files, {postfix[2]:.3f} h of audio"
-            layout += " [{elapsed}, {rate_fmt} real time]"
+        if self._many:
+            layout = "{desc}: {postfix[0]}/{postfix[1]} files, {postfix[2]}, {n:.0f} s of audio"
+            layout += " [{elapsed}<{postfix[3]}, {rate_fmt} real time]"
         self._bar: Any = tqdm(
             desc=name,
             total=None if seconds is None else round(seconds, 2),
             unit="s",
             disable=quiet or sys.stderr is None or not sys.stderr.isatty(),
             bar_format=layout,
-            postfix=[0, files, 0.0] if files > 1 else None,
+            postfix=[0, len(files), "? files/s", "?"] if self._many else None,
             leave=False,
         )
+        self._started, self._bytes = time.perf_counter(), 0
+        self._sizes = {} if self._bar.disable else {file: _size(file) for file in files}
 
     def update(self, seconds: float) -> None:
         """So much more is done; raises KeyboardInterrupt if all is to stop."""
@@ -45,18 +51,30 @@ class Progress:
             raise KeyboardInterrupt
         with self._lock:
             self._bar.update(seconds)
-            if self._files > 1 and not self._bar.disable:
-                self._bar.postfix[2] = self._bar.n / 3600
 
-    def next_file(self) -> None:
+    def next_file(self, file: Path) -> None:
         """One more file is done."""
+        if not self._many or self._bar.disable:
+            return
         with self._lock:
             self._done += 1
-            if self._files > 1 and not self._bar.disable:
-                self._bar.postfix[0] = self._done
+            self._bytes += self._sizes[file]
+            took = time.perf_counter() - self._started
+            share = self._bytes / max(1, sum(self._sizes.values()))
+            eta = tqdm.format_interval(took / share - took) if share else "?"
+            self._bar.postfix[0] = self._done
+            self._bar.postfix[2:] = f"{self._done / took:.1f} files/s", eta
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 where it is not known."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -7,48 +7,63 @@ from pathlib import Path
 import click
 
 from pcodec import models
-from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line, options
-from pcodec.cli.info import describe, scan
+from pcodec.cli import error_line, options
+from pcodec.cli.info import by_model, scan
+from pcodec.cli.jobs import find_files, is_pcx
 from pcodec.cli.output import named, open_input
+from pcodec.cli.tally import Tally
 from pcodec.errors import PcodecError, shown
 from pcodec.models import Model
-from pcodec.pcx.parser import Parser
+from pcodec.pcx.chain import Chain
 
 
-def decode(path: Path, model: Model | None) -> Parser:
-    """Decodes a whole stream; gives what `scan` does."""
+def decode(path: Path, model: Model | None) -> Chain:
+    """Decodes a whole file; gives what `scan` does."""
     from pcodec.pcx.transcode import PcxReader
 
     with open_input(path) as stream, named(path):
         decoding = PcxReader(stream, model)
         for _ in decoding.blocks():
             pass
-    return decoding.parser
+    return decoding.chain
 
 
 @click.command()
 @options.files_argument
+@options.recursive_option
 @click.option("--full", is_flag=True, help="Decode too.")
-@click.option("--model", metavar="NAME|DIR", help="Model to decode with (see `pcodec models`).")
+@options.model_option("decode with")
+@options.json_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of whole files.")
-def verify(files: tuple[Path, ...], full: bool, model: str | None, quiet: bool) -> int:
+def verify(
+    files: tuple[Path, ...],
+    recursive: bool,
+    full: bool,
+    model: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Check .pcx files: every checksum, and with --full that they decode.
 
     Exit code 0 if all are whole, 3 if any is damaged, 1 if any cannot be read at all.
     """
+    found, _ = find_files(files, recursive, is_pcx)
     chosen = models.find(model) if model else None
-    code = 0
-    for path in files:
+    tally = Tally(as_json)
+    tally.add_passed_over(found.passed_over, quiet)
+    tally.add_unreadable(found.unreadable)
+    for path in found.files:
         try:
-            about = describe(path, decode(path, chosen) if full else scan(path))
+            chain = decode(path, chosen) if full else scan(path, entropy=by_model(chosen))
         except (PcodecError, OSError) as error:
             click.echo(f"pcodec: {error_line(error)}", err=True)
-            code = EXIT_ERROR
+            tally.add("failed", path, messages=[error_line(error)])
             continue
-        for damage in about["damage"]:
-            where = f"{damage['start']:.2f} s to {damage['end']:.2f} s: {damage['reason']}"
-            click.echo(f"{shown(path)}: damaged: {where}")
-            code = code or EXIT_DAMAGED
-        if not about["damage"] and not quiet:
-            click.echo(f"{shown(path)}: ok")
-    return code
+        damages = [f"{f.start:.2f} s to {f.end:.2f} s: {f.reason}" for f in chain.faults]
+        tally.add("damaged" if damages else "done", path, None, chain.start, damages)
+        if not as_json:
+            for damage in damages:
+                click.echo(f"{shown(path)}: damaged: {damage}")
+            if not damages and not quiet:
+                click.echo(f"{shown(path)}: ok")
+    return tally.finish(recursive and (bool(tally.code) or not quiet))

@@ -37,6 +37,7 @@ from pcodec.errors import PcodecError
 from pcodec.eval import peers
 from pcodec.eval.document import FORMAT
 from pcodec.eval.metrics import METRICS, RATE, Metric, MetricUndefined, Samples, entropy_bits
+from pcodec.pcx.compact import entropy_model
 from pcodec.pcx.parser import Parser
 
 LONGEST_DELAY = 4000
@@ -222,7 +223,7 @@ def codebook_use(streams: list[str]) -> dict[str, Any] | None:
     """Entropy and use of the codebook over .pcx files."""
     counts, entries = Counter[int](), 0
     for stream in streams:
-        parser = Parser()
+        parser = Parser(entropy=entropy_model)
         pieces = parser.feed(Path(stream).read_bytes()) + parser.close()
         entries = 1 << parser.header_.bits
         for piece in pieces:

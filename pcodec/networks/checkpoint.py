@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
-from pcodec.models import bitstream_id
+from pcodec.models import bitstream_id, entropy_id
 from pcodec.networks.concealment import Concealment
 from pcodec.networks.decoder import PatchDecoder
 from pcodec.networks.encoder import PatchEncoder
+from pcodec.networks.entropy import EntropyModel
 from pcodec.networks.mel import MelSpectrogram
 from pcodec.networks.quantizer import Quantizer
 from pcodec.vocoders import VOCODERS, network_class
@@ -39,6 +40,7 @@ class Networks(nn.Module):
         "decoder": ("decoder",),
         **{name: (name,) for name in VOCODERS},
         "concealment": ("concealment",),
+        "entropy": ("entropy",),
     }
 
     # Those of the registry that our training stages use, for the type checker.
@@ -60,18 +62,28 @@ class Networks(nn.Module):
                 self.add_module(name, network_class(name)(config))
         if "concealment" in parts:
             self.concealment = Concealment(config)
+        if "entropy" in parts:
+            self.entropy = EntropyModel(config)
 
     def save(self, folder: Path, parts: tuple[str, ...]) -> None:
         """Writes the files of some parts, and config.json, into a model folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
-            save_half(self.part_tensors(part), folder / f"{part}.safetensors")
+            if part != "entropy":
+                save_half(self.part_tensors(part), folder / f"{part}.safetensors")
         about = read_about(folder)
         about["codec"] = self.config.to_json()
         if "codebook" in parts:
             arrays = self.mel.window, self.mel.filters, self.quantizer.codebook
             window, filters, codebook = (array.cpu().numpy() for array in arrays)
             about["bitstream_id"] = bitstream_id(self.config, window, filters, codebook).hex()
+        if "entropy" in parts:
+            numbers = self.entropy.numbers()
+            named = {f"entropy.{name}": tensor.cpu() for name, tensor in numbers.items()}
+            with replaced(folder / "entropy.safetensors") as file:
+                save_file(named, file)
+            arrays_ = {name: tensor.numpy() for name, tensor in named.items()}
+            about["entropy_id"] = entropy_id(arrays_).hex()
         with replaced(folder / "config.json") as config:
             config.write_text(json.dumps(about, indent=2) + "\n")
 
@@ -81,6 +93,9 @@ class Networks(nn.Module):
             path = folder / f"{part}.safetensors"
             try:
                 tensors = load_file(path)
+                if part == "entropy":
+                    self.entropy.take({k.removeprefix("entropy."): v for k, v in tensors.items()})
+                    continue
                 for name, tensor in self.part_tensors(part).items():
                     tensor.copy_(tensors.pop(name))
                 if tensors:

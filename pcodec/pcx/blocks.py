@@ -5,7 +5,8 @@ from __future__ import annotations
 import binascii
 import dataclasses
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,34 @@ def block(kind: bytes, payload: bytes, first_column: int = 0, columns: int = 0) 
     return head + payload + zlib.crc32(payload, zlib.crc32(head)).to_bytes(4, "little")
 
 
+class Coded(NamedTuple):
+    """A block of kind C that has not been decoded."""
+
+    payload: bytes
+    columns: int
+    """that it holds"""
+    skip: int
+    """of these the first, which have been there before"""
+
+
+class EntropyCoder(Protocol):
+    """What makes indices (columns, rows) of the payloads of blocks of kind C, and back."""
+
+    def compress(self, blocks: Sequence[Indices]) -> list[bytes]: ...
+
+    def decompress(self, blocks: Sequence[tuple[bytes, int]]) -> list[Indices | None]:
+        """Payloads, each with its columns; None where one does not hold them."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Columns in order of time; ``indices`` is None where they are lost."""
+    """Columns in order of time; ``indices`` is None where they are lost, or still coded."""
 
     first_column: int
     columns: int
     indices: Indices | None
+    coded: Coded | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,8 @@ HEADER = c.Struct(
     "serial" / c.Int32ul,
     "crc" / c.Int32ul,
 )
+ENTROPY = c.Struct("id" / c.Bytes(16), "crc" / c.Int32ul)
+"""What a header of version 1.1 has after that, if blocks of kind C may follow."""
 HEAD = c.Struct(
     "sync" / c.Const(SYNC),
     "type" / c.Bytes(1),
@@ -47,7 +49,7 @@ HEAD = c.Struct(
     "length" / c.Int24ul,
     "crc" / c.Int16ul,
 )
-# A frame index is an array of runs: equal blocks one behind the other (numpy reads it).
+# A frame index is an array of runs: blocks of as many columns one after the other (numpy reads it).
 RUN = np.dtype([("offset", "<u8"), ("first_column", "<u4"), ("blocks", "<u4"), ("columns", "u1")])
 END = c.Struct(
     "columns" / c.Int64ul,
@@ -57,6 +59,7 @@ END = c.Struct(
     "mark" / c.Const(END_MARK),
 )
 HEADER_BYTES, HEAD_BYTES, END_BYTES = (x.sizeof() for x in (HEADER, HEAD, END))
+ENTROPY_BYTES = ENTROPY.sizeof()
 OVERHEAD = HEAD_BYTES + 4
 """Bytes of a block beside its payload."""
 MAX_HEADER, MAX_PAYLOAD, MAX_RATE = 4096, 0xFFFF, 768_000
@@ -89,7 +92,8 @@ class Header:
     samples: int | None = None
     block_columns: int = 32
     serial: int = 0
-    version: int = 0x10
+    entropy_id: bytes | None = None
+    """of what blocks of kind C are coded by; None if there are none"""
 
     @property
     def rows(self) -> int:
@@ -113,19 +117,27 @@ class Header:
         """bit/s of the bare indices."""
         return self.column_bytes * 8 * self.sample_rate / self.column_samples
 
+    @property
+    def version(self) -> int:
+        """major << 4 | minor: the oldest that has what the stream needs"""
+        return 0x10 if self.entropy_id is None else 0x11
+
     def to_bytes(self) -> bytes:
         fields = dataclasses.asdict(self)
         unknown = self.samples is None
         fields.update(
             magic=MAGIC,
+            version=self.version,
             flags=LENGTH_UNKNOWN if unknown else 0,
-            header_bytes=HEADER_BYTES,
+            header_bytes=HEADER_BYTES if self.entropy_id is None else HEADER_BYTES + ENTROPY_BYTES,
             channels=1,
             samples=UNKNOWN if unknown else self.samples,
             crc=0,
         )
-        body: bytes = HEADER.build(fields)[:-4]
-        return body + zlib.crc32(body).to_bytes(4, "little")
+        parts = [HEADER.build(fields)[:-4]]
+        if self.entropy_id is not None:
+            parts.append(self.entropy_id)
+        return b"".join(part + zlib.crc32(part).to_bytes(4, "little") for part in parts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> tuple[Header, int]:
@@ -154,9 +166,11 @@ class Header:
         if not HEADER_BYTES <= raw.header_bytes <= MAX_HEADER:
             raise FormatError(f"a header of {raw.header_bytes} bytes is not possible")
         unknown = bool(raw.flags & LENGTH_UNKNOWN)
+        own = "samples", "entropy_id"
         header = cls(
-            **{f.name: raw[f.name] for f in dataclasses.fields(cls) if f.name != "samples"},
+            **{f.name: raw[f.name] for f in dataclasses.fields(cls) if f.name not in own},
             samples=None if unknown or raw.samples == UNKNOWN else raw.samples,
+            entropy_id=_entropy_id(data[HEADER_BYTES : raw.header_bytes]),
         )
         sizes = [header.source_rate, header.sample_rate, header.hop, header.patch_bands]
         sizes += [header.patch_frames, header.mel_bands, header.block_columns]
@@ -171,3 +185,14 @@ class Header:
         if max(header.source_rate, header.sample_rate) > MAX_RATE:
             raise FormatError("the header states an impossible sample rate")
         return header, raw.header_bytes
+
+
+def _entropy_id(rest: bytes) -> bytes | None:
+    """What follows the first `HEADER_BYTES` of a header; ChecksumError if it is damaged."""
+    if len(rest) < ENTROPY_BYTES:
+        return None
+    raw = ENTROPY.parse(rest)
+    if zlib.crc32(raw.id) != raw.crc:
+        raise ChecksumError("the header is damaged: its second checksum does not match")
+    named: bytes = raw.id
+    return named

@@ -5,11 +5,11 @@ from __future__ import annotations
 import binascii
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pcodec.errors import VersionError
-from pcodec.pcx.blocks import Damage, Piece
+from pcodec.pcx.blocks import Coded, Damage, EntropyCoder, Piece
 from pcodec.pcx.layout import (
     END,
     END_BYTES,
@@ -24,7 +24,7 @@ from pcodec.pcx.layout import (
     SYNC,
     Header,
 )
-from pcodec.pcx.packing import unpack
+from pcodec.pcx.packing import Indices, unpack
 
 MAX_NOTES = 10_000
 """How many damages a reader keeps: an endless bad stream must not fill the memory."""
@@ -36,16 +36,28 @@ class Parser:
     """Reads a stream from bytes as they come; never trusts what no checksum covers.
 
     `feed` gives the pieces that are complete; after `close` there is nothing more.
-    `header` is there as soon as it has been read, `tags` and `end` likewise.
+    `header` is there as soon as it has been read, `tags` and `end` likewise. Where another
+    stream follows, this one ends, and `rest` is what was fed of that (see `Chain`).
     """
 
     # A gap is believed up to this many columns, and this many more for each that was read:
     # a hole in a file keeps its length, but a kilobyte cannot ask for an hour.
     GAP, GAP_FACTOR = 1024, 8
 
-    def __init__(self, header: Header | None = None, column: int = 0) -> None:
-        """From the start of a stream, or behind its header at the block of a column."""
+    def __init__(
+        self,
+        header: Header | None = None,
+        column: int = 0,
+        entropy: Callable[[Header], EntropyCoder] | None = None,
+    ) -> None:
+        """From the start of a stream, or after its header at the block of a column.
+
+        entropy: finds what decodes blocks of kind C, when the first one comes. Without it their
+        pieces stay coded: their checksums are checked, and nothing more.
+        """
         self.header = header
+        self._entropy = entropy
+        self._coder: EntropyCoder | None = None
         self.tags: dict[str, Any] = {}
         self._tag_bytes = 0
         self.end: dict[str, int] | None = None
@@ -56,7 +68,7 @@ class Parser:
         self._buffer = bytearray()
         self._searching: str | None = None
         self._indices_crc = 0
-        self._trailing = False
+        self._trailing = ""
         self._whole = header is None
         self._offset = 0
         """of the buffer in the stream"""
@@ -64,6 +76,8 @@ class Parser:
         self._wasted = 0
         """bytes checked in vain"""
         self.lost_columns = 0
+        self.rest: bytes | None = None
+        """of another stream that follows, from its header on"""
 
     @property
     def samples(self) -> int:
@@ -76,6 +90,8 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Piece]:
         """Takes the next bytes. Raises FormatError and its kin on a header it can't read."""
+        if self.rest is not None:
+            return []
         self._buffer += data
         self.bytes_read += len(data)
         if self.header is None:
@@ -87,19 +103,19 @@ class Parser:
                 if len(self._buffer) < wanted:
                     return []
             self._take_header()
-        return list(self._blocks(final=False))
+        return self._decoded(list(self._blocks(final=False)))
 
     def close(self) -> list[Piece]:
         """Says that no bytes follow; gives the last pieces."""
         if self.header is None:
             self._take_header()
-        pieces = list(self._blocks(final=True))
+        pieces = self._decoded(list(self._blocks(final=True)))
         if self.end is not None and self.end["columns"] > self.next_column:
             pieces += self._gap(self.end["columns"])
         if self._searching is not None:
             self._note(0, self._searching)
         if self._trailing:
-            self._note(0, "bytes after the end of the stream")
+            self._note(0, self._trailing)
         if self.end is None:
             samples, column = self.header_.samples or 0, self.header_.column_samples
             missing = max(0, -(-samples // column) - self.next_column)
@@ -122,19 +138,37 @@ class Parser:
         assert self.header is not None
         return self.header
 
-    def _header_valid(self) -> bool:
-        crc = int.from_bytes(self._buffer[60:64], "little")
-        return zlib.crc32(self._buffer[:60]) == crc
+    def _decoded(self, pieces: list[Piece]) -> list[Piece]:
+        """Pieces with the indices of those that came coded, all of them at once."""
+        coded = [piece.coded for piece in pieces if piece.coded is not None]
+        if not coded or self._entropy is None:
+            return pieces
+        if self._coder is None:
+            self._coder = self._entropy(self.header_)
+        decoded = iter(self._coder.decompress([(c.payload, c.columns) for c in coded]))
+        return [self._with_indices(p, next(decoded)) if p.coded else p for p in pieces]
+
+    def _with_indices(self, piece: Piece, indices: Indices | None) -> Piece:
+        assert piece.coded is not None
+        if indices is None:
+            self._note(piece.columns, "a block does not hold its indices", piece.first_column)
+            return Piece(piece.first_column, piece.columns, None)
+        return Piece(piece.first_column, piece.columns, indices[piece.coded.skip :])
+
+    def _header_valid(self, at: int = 0) -> bool:
+        crc = int.from_bytes(self._buffer[at + 60 : at + 64], "little")
+        return zlib.crc32(self._buffer[at : at + 60]) == crc
 
     def _take_header(self) -> None:
         self.header, length = Header.from_bytes(bytes(self._buffer))
         del self._buffer[:length]
         self._offset += length
 
-    def _note(self, columns: int, reason: str) -> None:
+    def _note(self, columns: int, reason: str, first: int | None = None) -> None:
         self.lost_columns += columns
         if len(self.damages) < MAX_NOTES:
-            self.damages.append(Damage(self.next_column, columns, reason))
+            first = self.next_column if first is None else first
+            self.damages.append(Damage(first, columns, reason))
 
     def _gap(self, until: int) -> list[Piece]:
         """Lost columns up to ``until``, if that can be believed."""
@@ -155,12 +189,18 @@ class Parser:
         position = 0
         while self.end is None:
             found = buffer.find(SYNC, position)
-            # A sync's first byte may be the last one here.
-            rest = buffer[position:] if found < 0 else buffer[position:found]
-            if self._searching is None and rest and (final or found >= 0 or rest != SYNC[:1]):
+            limit = len(buffer) if found < 0 else found
+            following = self._next_stream(position, limit, final)
+            rest = buffer[position : limit if following is None else following]
+            # The first bytes of a sync or a header may be the last ones here.
+            begun = found < 0 and following is None and (rest == SYNC[:1] or MAGIC.startswith(rest))
+            if self._searching is None and rest and (final or not begun):
                 self._searching = "unknown bytes between blocks"
+            if following is not None:
+                position = self._leave(following)
+                break
             if found < 0:
-                position = max(position, len(buffer) - (0 if final else 1))
+                position = max(position, len(buffer) - (0 if final else len(MAGIC) - 1))
                 break
             position = found
             raw = bytes(buffer[position : position + HEAD_BYTES])
@@ -188,11 +228,42 @@ class Parser:
             self._block_offset = self._offset + position
             position += size
             yield from self._take_block(head, content[HEAD_BYTES:-4])
-        if self.end is not None:
-            self._trailing = self._trailing or len(buffer) > position
-            position = len(buffer)
+        if self.end is not None and self.rest is None:
+            position = self._take_trailing(position, final)
         del buffer[:position]
         self._offset += position
+
+    def _next_stream(self, start: int, stop: int, final: bool) -> int | None:
+        """Where another stream's header starts in a part of the buffer, as far as it is there."""
+        at = self._buffer.find(MAGIC, start, stop)
+        while at >= 0:
+            whole = len(self._buffer) - at >= HEADER_BYTES
+            if self._header_valid(at) if whole else not final:
+                return at
+            at = self._buffer.find(MAGIC, at + 1, stop)
+        return None
+
+    def _leave(self, following: int) -> int:
+        """Ends this stream where another one's header starts, once that is whole."""
+        if len(self._buffer) - following < HEADER_BYTES:
+            return following
+        self.rest = bytes(self._buffer[following:])
+        self.bytes_read -= len(self.rest)
+        return len(self._buffer)
+
+    def _take_trailing(self, position: int, final: bool) -> int:
+        """Looks for another stream after the end; returns what of the buffer is done with."""
+        buffer = self._buffer
+        following = self._next_stream(position, len(buffer), final)
+        rest = buffer[position:following]
+        begun = following is None and MAGIC.startswith(rest)
+        if rest and not self._trailing and (final or not begun):
+            self._trailing = "bytes after the end of the stream"
+            if rest.startswith(MAGIC):
+                self._trailing = "another stream follows, but its header is damaged"
+        if following is not None:
+            return self._leave(following)
+        return max(position, len(buffer) - (0 if final else len(MAGIC) - 1))
 
     def _lost(self, position: int, reason: str) -> int:
         """Goes on searching after a sync that led to no block."""
@@ -207,6 +278,8 @@ class Parser:
             return False
         if head.type == b"A":
             return bool(head.columns and head.length == head.columns * self.header_.column_bytes)
+        if head.type == b"C" and self.header_.entropy_id is not None:
+            return bool(0 < head.length < head.columns * self.header_.column_bytes)
         if head.type == b"Z":
             return bool(head.length == END_BYTES)
         return True
@@ -214,8 +287,8 @@ class Parser:
     def _take_block(self, head: Any, payload: bytes) -> Iterator[Piece]:
         if head.flags:
             raise VersionError(f"block flags {head.flags:#x}: a feature unknown here")
-        if head.type == b"A":
-            yield from self._take_columns(head.first_column, head.columns, payload)
+        if head.type == b"A" or (head.type == b"C" and self.header_.entropy_id is not None):
+            yield from self._take_columns(head, payload)
         elif head.type == b"Z":
             self.end = dict(END.parse(payload))
         elif head.type == b"I":
@@ -244,7 +317,8 @@ class Parser:
         else:
             self._note(0, "unreadable tags")
 
-    def _take_columns(self, first: int, columns: int, payload: bytes) -> Iterator[Piece]:
+    def _take_columns(self, head: Any, payload: bytes) -> Iterator[Piece]:
+        first, columns = head.first_column, head.columns
         if first > self.next_column:
             gap = self._gap(first)
             if not gap:
@@ -260,6 +334,10 @@ class Parser:
             if skip >= columns:
                 return
         self._indices_crc = zlib.crc32(payload, self._indices_crc)
-        indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
-        yield Piece(self.next_column, len(indices), indices)
-        self.next_column += len(indices)
+        if head.type == b"C":
+            piece = Piece(self.next_column, columns - skip, None, Coded(payload, columns, skip))
+        else:
+            indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
+            piece = Piece(self.next_column, columns - skip, indices)
+        yield piece
+        self.next_column += columns - skip

@@ -6,7 +6,7 @@ import binascii
 import io
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,29 +26,52 @@ MAX_INDEX = 1 << 22
 """Bytes of a frame index that a reader takes: ten years of equal blocks are one run of 17."""
 
 
+MAX_WALK = 1 << 10
+"""Blocks of kind C that a reader goes through from the start of their run."""
+
+
 def seek(stream: BinaryIO, header: Header, column: int) -> int:
     """Puts a stream at the last block that starts at or before a column.
 
     Returns that block's first column. Needs the end and the index; without them, or where
     they lead to no block, the stream stands behind its header and the result is 0.
     """
-    for offset, first in _indexed(stream, header, column):
-        if offset >= stream.seek(0, io.SEEK_END):
-            break
-        stream.seek(offset)
-        raw = stream.read(HEAD_BYTES)
-        valid = raw[:3] == SYNC + b"A" and len(raw) == HEAD_BYTES
-        valid = valid and binascii.crc_hqx(raw[:12], 0) == int.from_bytes(raw[12:], "little")
-        if valid and HEAD.parse(raw).first_column == first:
-            stream.seek(offset)
-            return first
+    for offset, first, blocks in _indexed(stream, header, column):
+        head = _head(stream, offset)
+        while head is not None and head.first_column == first:
+            if head.type == b"A" or not blocks or column < first + head.columns:
+                stream.seek(offset)
+                return first
+            # Blocks of kind C are of any length, so the next one is found from this one.
+            offset, first, blocks = (
+                offset + OVERHEAD + head.length,
+                first + head.columns,
+                blocks - 1,
+            )
+            head = _head(stream, offset)
     stream.seek(10)
     stream.seek(int.from_bytes(stream.read(2), "little"))
     return 0
 
 
-def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[int, int]]:
-    """(offset, first column) of the block that the index names for a column, if any."""
+def _head(stream: BinaryIO, offset: int) -> Any:
+    """The head of the block of columns at an offset, None if there is none."""
+    if offset >= stream.seek(0, io.SEEK_END):
+        return None
+    stream.seek(offset)
+    raw = stream.read(HEAD_BYTES)
+    valid = raw[:2] == SYNC and raw[2:3] in (b"A", b"C") and len(raw) == HEAD_BYTES
+    if not valid or binascii.crc_hqx(raw[:12], 0) != int.from_bytes(raw[12:], "little"):
+        return None
+    return HEAD.parse(raw)
+
+
+def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[int, int, int]]:
+    """Of the block that the index names for a column: its offset and its first column.
+
+    And how many blocks of the same run may follow, if these are of kind C: then it is the first
+    of the run, and the one that is wanted may be one of them.
+    """
     size = stream.seek(0, io.SEEK_END)
     tail = max(0, size - END_BYTES - OVERHEAD)
     stream.seek(tail)
@@ -70,8 +93,12 @@ def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[in
     for run in np.frombuffer(runs, RUN)[::-1].tolist():
         offset, first, blocks, columns = run
         if first <= column and blocks and columns:
-            k = min((column - first) // max(1, columns), blocks - 1)
-            yield offset + k * (OVERHEAD + columns * header.column_bytes), first + k * columns
+            head = _head(stream, offset)
+            if head is not None and head.type == b"C":
+                yield offset, first, min(blocks, MAX_WALK) - 1
+                return
+            k = min((column - first) // columns, blocks - 1)
+            yield offset + k * (OVERHEAD + columns * header.column_bytes), first + k * columns, 0
             return
 
 

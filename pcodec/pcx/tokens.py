@@ -1,4 +1,7 @@
-"""The tokens of a .pcx stream, without its audio. Reading needs no model."""
+"""The tokens of a .pcx stream, without its audio.
+
+Reading needs no model, unless the stream has blocks of kind C.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from typing import Any, BinaryIO, Literal, TypeAlias, overload
 import numpy as np
 
 from pcodec import models
-from pcodec.errors import FormatError
+from pcodec.errors import FormatError, ModelMismatchError, PcodecError
 from pcodec.files import replace_file
 from pcodec.pcx.blocks import Piece, grid
+from pcodec.pcx.chain import Chain
+from pcodec.pcx.compact import entropy_model
+from pcodec.pcx.layout import Header
 from pcodec.pcx.packing import Indices
-from pcodec.pcx.parser import Parser
 from pcodec.pcx.writer import Writer
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
@@ -32,7 +37,8 @@ def read_tokens(source: Source, on_error: Literal["stop", "mask"] = "stop") -> I
     source: the file's path, its bytes, or a file that is open for reading. on_error: of a
     damaged file, "stop" raises FormatError, so that no column is wrong or missing; "mask" gives
     a masked array, whose lost columns are masked and hold zeros: `Codec.from_tokens` conceals
-    them. FormatError and its kin if it is no .pcx file at all.
+    them. FormatError and its kin if it is no .pcx file at all. Of streams one after the other in a
+    file, the columns follow each other; ModelMismatchError if they are of different models.
 
         tokens = pcodec.read_tokens("talk.pcx")
         wav = pcodec.load().from_tokens(tokens)
@@ -44,7 +50,7 @@ def read_tokens(source: Source, on_error: Literal["stop", "mask"] = "stop") -> I
         try:
             with path.open("rb") as file:
                 return _read(file, on_error)
-        except FormatError as error:
+        except PcodecError as error:
             raise type(error).of_file(path, str(error)) from error
     if isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
@@ -52,34 +58,44 @@ def read_tokens(source: Source, on_error: Literal["stop", "mask"] = "stop") -> I
 
 
 def _read(file: BinaryIO, on_error: str) -> Indices | Masked:
-    parser, pieces = parse(file)
+    chain, pieces = parse(file)
     if on_error == "stop":
-        check_whole(parser)
-    tokens = grid(pieces, parser.header_.rows)
+        check_whole(chain)
+    tokens = grid(pieces, chain.header_.rows)
     lost = tokens < 0
     tokens[lost] = 0
     columns: Indices = tokens.astype(np.uint16)
     return columns if on_error == "stop" else np.ma.MaskedArray(columns, lost)
 
 
-def parse(file: BinaryIO) -> tuple[Parser, list[Piece]]:
-    """Reads a stream to its end: what was found out about it, and its columns."""
-    parser, pieces = Parser(), []
-    while data := file.read(1 << 16):
-        pieces += parser.feed(data)
-    pieces += parser.close()
-    return parser, pieces
+def parse(file: BinaryIO) -> tuple[Chain, list[Piece]]:
+    """Reads a file to its end: what was found out about it, and its columns.
+
+    ModelMismatchError if it holds streams of different models.
+    """
+    chain, columns = Chain(entropy=entropy_model), list[Piece]()
+    for parser, pieces in chain.read(file):
+        columns += pieces
+        if parser.header is not None and _model_of(parser.header) != _model_of(chain.header_):
+            raise ModelMismatchError(
+                f"holds streams of two models, {chain.header_.bitstream_id.hex()} and"
+                f" {parser.header.bitstream_id.hex()}, whose tokens cannot be joined"
+            )
+    return chain, columns
 
 
-def check_whole(parser: Parser) -> None:
-    """FormatError if anything was wrong with a stream that was read to its end."""
-    if not parser.damages:
+def _model_of(header: Header) -> tuple[object, ...]:
+    """What of a header tokens must have in common."""
+    return header.bitstream_id, *(getattr(header, name) for name in models.GEOMETRY)
+
+
+def check_whole(chain: Chain) -> None:
+    """FormatError if anything was wrong with a chain that was read to its end."""
+    if not chain.faults:
         return
-    damage, header = parser.damages[0], parser.header_
-    seconds = header.column_samples / header.sample_rate
-    lost = f"{parser.lost_columns} columns are lost" if parser.lost_columns else "damaged"
-    where = f"at {damage.first_column * seconds:.2f} s"
-    raise FormatError(f"{lost}, {where}: {damage.reason}")
+    fault = chain.faults[0]
+    lost = f"{chain.lost_columns} columns are lost" if chain.lost_columns else "damaged"
+    raise FormatError(f"{lost}, at {fault.start:.2f} s: {fault.reason}")
 
 
 def write_tokens(

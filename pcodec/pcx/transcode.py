@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from pcodec import models
 from pcodec.audio.pcm import Samples
 from pcodec.audio.resample import Resampler, resampled_length
+from pcodec.audio.tags import known_tags
 from pcodec.codec import Codec, checked_rate
-from pcodec.errors import FormatError
+from pcodec.errors import FormatError, ModelMismatchError
 from pcodec.models import Model
-from pcodec.pcx.blocks import Damage, Piece
+from pcodec.pcx.blocks import Piece
+from pcodec.pcx.chain import Chain, Fault, Rest
+from pcodec.pcx.compact import entropy_model, strength_for
+from pcodec.pcx.compact import load as load_entropy
 from pcodec.pcx.layout import Header
+from pcodec.pcx.packing import Indices
 from pcodec.pcx.parser import Parser
 from pcodec.pcx.seek import seek
 from pcodec.pcx.writer import Writer
-from pcodec.streams import CHUNK_COLUMNS, StreamDecoder
+from pcodec.runtime.entropy import EntropyModel
+from pcodec.runtime.state import Array
+from pcodec.streams import CHUNK_COLUMNS, LatentStream, StreamDecoder, StreamEncoder
+
+BLOCK_COLUMNS, COMPACT_BLOCK_COLUMNS = 32, 64
+"""Default columns of a block. Each one of kind C begins without a past to foretell it from, so
+these are longer."""
+
+CHOSEN_TOGETHER = 8
+"""Blocks whose indices are chosen side by side."""
 
 RESAMPLER_COLUMNS = 8
 """Columns (256 ms) that a resampler needs before its output no longer depends on its start."""
@@ -29,26 +45,86 @@ def encode_stream(
     blocks: Iterable[Samples],
     source_rate: int,
     out: BinaryIO,
-    block_columns: int = 32,
+    block_columns: int | None = None,
     serial: int = 0,
+    *,
+    tags: dict[str, str] | None = None,
+    compact: bool = False,
+    bit_rate: float | None = None,
+    strength: float = 0.0,
 ) -> Writer:
-    """Encodes mono blocks at a source rate into a .pcx stream, as they come."""
+    """Encodes mono blocks at a source rate into a .pcx stream, as they come.
+
+    block_columns: of a block; None for the default. tags: what is known of the audio in words,
+    such as its title. compact: whether to code the indices by how
+    likely they are, in fewer bytes. bit_rate: bit/s that this shall take on average over speech, by
+    choosing indices that are likelier; or strength: how much a bit counts then, see
+    `EntropyModel.choose`. PcodecError if the model cannot.
+    """
+    if bit_rate is not None:
+        compact, strength = True, strength_for(codec.model, bit_rate)
     source_rate = checked_rate(source_rate)
     resampler = Resampler(source_rate, codec.config.sample_rate)
-    writer = Writer(
-        out, codec.model.header(source_rate, block_columns=block_columns, serial=serial)
+    entropy = load_entropy(codec.model) if compact else None
+    header = codec.model.header(
+        source_rate,
+        block_columns=block_columns or (COMPACT_BLOCK_COLUMNS if compact else BLOCK_COLUMNS),
+        serial=serial,
+        entropy_id=codec.model.entropy_id if compact else None,
     )
-    with codec.stream_encoder() as encoder:
-        for block in blocks:
-            writer.write(encoder.push(resampler(block)))
-        writer.write(encoder.push(resampler(np.zeros(0, np.float32), last=True)))
-        writer.write(encoder.finish())
+    writer = Writer(out, header, entropy)
+    if tags:
+        writer.tag(tags)
+    chooses = entropy is not None and strength > 0
+    with LatentStream(codec) if chooses else codec.stream_encoder() as encoder:
+        columns = _columns(encoder, resampler, blocks)
+        if entropy is not None and chooses:
+            distances = codec.encoder.quantizer.distances
+            columns = _chosen(columns, header.block_columns, entropy, distances, strength)
+        for part in columns:
+            writer.write(part)
     writer.finish(resampler.given, {"source_frames": resampler.taken})
     return writer
 
 
+def _columns(
+    encoder: StreamEncoder, resampler: Resampler, blocks: Iterable[Samples]
+) -> Iterator[Array]:
+    """What an encoder makes of mono blocks at a source rate, as they come."""
+    for block in blocks:
+        yield encoder.push(resampler(block))
+    yield encoder.push(resampler(np.zeros(0, np.float32), last=True))
+    yield encoder.finish()
+
+
+def _chosen(
+    latents: Iterable[Array],
+    columns: int,
+    entropy: EntropyModel,
+    distances: Callable[[Array], Array],
+    strength: float,
+) -> Iterator[Indices]:
+    """Latents (n, rows, dim) as they come to indices that take fewer bits, in blocks of columns."""
+    waiting: list[Array] = []
+    for part in latents:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= CHOSEN_TOGETHER * columns:
+            ready = np.concatenate(waiting)
+            whole = len(ready) // columns * columns
+            yield from entropy.choose(_split(ready[:whole], columns), distances, strength)
+            waiting = [ready[whole:]]
+    yield from entropy.choose(_split(np.concatenate(waiting), columns), distances, strength)
+
+
+def _split(latents: Array, columns: int) -> list[Array]:
+    return [latents[i : i + columns] for i in range(0, len(latents), columns)]
+
+
 class PcxReader:
-    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `damages`."""
+    """A .pcx stream on its way to samples: `header`, `rate`, `tags`, `blocks`, then `damages`.
+
+    Of a chain of streams each is decoded by its own model; rate and header are the first one's.
+    """
 
     def __init__(
         self,
@@ -72,89 +148,152 @@ class PcxReader:
         self._stream, self._on_error = stream, on_error
         # Of a file that was read from already, no place is known by its number.
         self._seekable = start > 0 and stream.seekable() and stream.tell() == 0
-        self.parser = Parser()
-        self._first: list[Piece] = []
-        self._drop = self._column = 0
-        while self.parser.header is None:
-            data = _read_some(stream)
-            self._first += self.parser.feed(data) if data else self.parser.close()
-        self.header: Header = self.parser.header
-        if codec is None or not codec.model.fits(self.header):
-            codec = Codec(models.for_header(self.header, model), vocoder, device, threads)
-        self.codec = codec
+        self._model, self._options = model, (vocoder, device, threads)
+        self._codecs = [] if codec is None else [codec]
+        self.chain = Chain(entropy=self._entropy_model)
+        self._portions = self.chain.read(stream)
+        self._first: list[tuple[Parser, list[Piece]]] = []
+        for parser, pieces in self._portions:  # up to the first column, which tags may precede
+            if pieces or not self._first or self._first[-1][0] is not parser:
+                self._first.append((parser, pieces))
+            if pieces:
+                break
+        self.header: Header = self.chain.header_
+        self.tags = known_tags(self._first[0][0].tags)
+        self.codec = self._codec_of(self.header)
         self.rate = rate or self.header.source_rate
         self._start = round(start * self.rate)
         self._end = None if end is None else round(end * self.rate)
+        self._number = 1
+        """of the first link that is decoded"""
+        self._column = self._drop = 0
+        """Where that is entered; columns between the block that is read first and it."""
+        self._position = self._total = 0
+        """Samples, at the wanted rate, that were decoded or passed over; that there are."""
 
     @property
-    def damages(self) -> list[Damage]:
+    def damages(self) -> list[Fault]:
         """What was wrong so far with the part that was asked for."""
-        column = self.header.column_samples / self.header.sample_rate * self.rate
+        column = self.header.column_samples / self.header.sample_rate
         return [
-            damage
-            for damage in self.parser.damages
-            if (self._end is None or damage.first_column * column < self._end)
-            and (damage.first_column + max(1, damage.columns)) * column > self._start
+            fault
+            for fault in self.chain.faults
+            if (self._end is None or fault.start * self.rate < self._end)
+            and max(fault.end, fault.start + column) * self.rate > self._start
         ]
 
-    def _pieces(self) -> Iterator[Piece]:
-        yield from _joined(self._first)
-        while data := _read_some(self._stream):
-            yield from _joined(self.parser.feed(data))
-        yield from _joined(self.parser.close())
+    def _entropy_model(self, header: Header) -> EntropyModel:
+        own = self._codec_of(header).model
+        return entropy_model(header, own if own.entropy_id == header.entropy_id else self._model)
 
-    def _length(self) -> int:
-        """Samples of the whole stream at the wanted rate, known at its end."""
-        samples, frames = self.parser.samples, self.parser.tags.get("source_frames")
-        source, codec = self.header.source_rate, self.header.sample_rate
+    def _codec_of(self, header: Header) -> Codec:
+        for codec in self._codecs:
+            if codec.model.fits(header):
+                return codec
+        self._codecs.append(Codec(models.for_header(header, self._model), *self._options))
+        return self._codecs[-1]
+
+    def _length(self, parser: Parser) -> int:
+        """Samples of a stream that was read to its end, at the wanted rate."""
+        header, samples, frames = parser.header_, parser.samples, parser.tags.get("source_frames")
+        source, codec = header.source_rate, header.sample_rate
         if self.rate != source:
             return resampled_length(samples, codec, self.rate)
         if isinstance(frames, int) and resampled_length(frames, source, codec) == samples:
             return frames
         return samples * source // codec
 
-    def _skip(self) -> int:
-        """Seeks; the first sample, at the wanted rate, of what will be decoded."""
-        header, warm_up = self.header, self.codec.warm_up + RESAMPLER_COLUMNS
-        if not self._seekable:
-            return 0
-        # Start where a column starts on a whole sample of the wanted rate.
+    def _skip(self) -> None:
+        """Enters the stream shortly before the start."""
+        offset, header = 0, self.header
+        column = self._column_before(header, self._start)
+        if not column:
+            return
+        first = seek(self._stream, header, column)
+        if not first:  # no index, or not of a chain's first link
+            offset, header = self._find_link()
+            column = self._column_before(header, self._start - self._position)
+            first = seek(cast(BinaryIO, Rest(self._stream, offset)), header, column)
+        self._column, self._drop = column, column - first
+        parser = Parser(header, first, self._entropy_model)
+        where = self._number, self._position / self.rate
+        self.chain = Chain(parser, *where, self._entropy_model)
+        self._portions, self._first = self.chain.read(self._stream), []
+
+    def _column_before(self, header: Header, sample: int) -> int:
+        """The column to start at, to give a sample of a link as if all had been decoded."""
+        # It starts on a whole sample of the wanted rate.
         step = header.sample_rate // np.gcd(header.sample_rate, header.column_samples * self.rate)
-        column = self._start * header.sample_rate // self.rate // header.column_samples - warm_up
-        column = self._column = max(0, int(column // step * step))
-        if column:
-            first = seek(self._stream, header, column)
-            self.parser = Parser(header, first)
-            self._first = []
-            self._drop = column - first
-        return column * header.column_samples * self.rate // header.sample_rate
+        column = sample * header.sample_rate // self.rate // header.column_samples
+        column -= self._codec_of(header).warm_up + RESAMPLER_COLUMNS
+        return max(0, int(column // step * step))
+
+    def _find_link(self) -> tuple[int, Header]:
+        """Where in the file the link is that holds the start, and its header.
+
+        Sets the position to its first sample.
+        """
+        self._stream.seek(0)
+        search = Chain()
+        offset, link = 0, search.parser
+        for parser, _ in search.read(self._stream):
+            if parser is not link:
+                length = self._length(link)
+                if self._position + length > self._start:
+                    break
+                offset += link.bytes_read
+                self._position += length
+                link = parser
+                self._number += 1
+            header = link.header
+            if header is not None:
+                sure = (link.next_column - 1) * header.column_samples * self.rate
+                if self._position + sure // header.sample_rate > self._start:
+                    break
+        return offset, link.header_
 
     def blocks(self) -> Iterator[Samples]:
         """Samples (n,) at the wanted rate, as they become known."""
-        position = self._skip() if self._start else 0
-        drop = self._drop
-        resampler = Resampler(self.header.sample_rate, self.rate)
-        with self.codec.stream_decoder(self._column) as decoder:
-            for piece in self._pieces():
+        if self._seekable and self._start:
+            self._skip()
+        portions = chain(self._first, self._portions)
+        for number, (parser, group) in enumerate(groupby(portions, itemgetter(0)), self._number):
+            pieces = (piece for _, found in group for piece in _joined(found))
+            try:
+                codec = self._codec_of(parser.header_)
+            except ModelMismatchError as error:
+                where = f"stream {number}, from {self._position / self.rate:.2f} s"
+                raise ModelMismatchError(f"{where}: {error}") from error
+            yield from self._decoded(codec, parser, pieces)
+            if self._end is not None and self._position >= self._end:
+                return
+        if self._start and self._start >= self._position:
+            end = self._total / self.rate
+            raise FormatError(f"the start lies behind the end, at {end:.2f} s")
+
+    def _decoded(self, codec: Codec, parser: Parser, pieces: Iterable[Piece]) -> Iterator[Samples]:
+        """The samples of one link, as far as they are asked for."""
+        header, begin = parser.header_, self._position
+        column, drop = self._column, self._drop
+        self._column = self._drop = 0
+        self._position += column * header.column_samples * self.rate // header.sample_rate
+        resampler = Resampler(header.sample_rate, self.rate)
+        with codec.stream_decoder(column) as decoder:
+            for piece in pieces:
                 if drop >= piece.columns:
                     drop -= piece.columns
                     continue
                 for samples in self._samples(decoder, piece, drop):
-                    block = resampler(samples)
-                    yield from self._cut(block, position)
-                    position += len(block)
-                    if self._end is not None and position >= self._end:
+                    yield from self._cut(resampler(samples))
+                    if self._end is not None and self._position >= self._end:
                         self._stop_if_damaged()
                         return
                 drop = 0
             self._stop_if_damaged()
             samples = decoder.finish()
         block = np.concatenate([resampler(samples), resampler(np.zeros(0, np.float32), last=True)])
-        block = block[: max(0, self._length() - position)]
-        if self._start and self._start >= position + len(block):
-            end = self._length() / self.rate
-            raise FormatError(f"the start lies behind the end, at {end:.2f} s")
-        yield from self._cut(block, position)
+        self._total = begin + self._length(parser)
+        yield from self._cut(block[: max(0, self._total - self._position)])
 
     def _samples(self, decoder: StreamDecoder, piece: Piece, drop: int) -> Iterator[Samples]:
         """Samples of a piece without its first columns; long gaps in portions."""
@@ -170,10 +309,11 @@ class PcxReader:
         if self._on_error == "stop" and self.damages:
             raise FormatError(f"damaged: {self.damages[0].reason}")
 
-    def _cut(self, block: Samples, position: int) -> Iterator[Samples]:
-        """What of a block at a position lies between start and end."""
-        low = max(0, self._start - position)
-        high = len(block) if self._end is None else min(len(block), self._end - position)
+    def _cut(self, block: Samples) -> Iterator[Samples]:
+        """What of the next samples lies between start and end."""
+        low = max(0, self._start - self._position)
+        high = len(block) if self._end is None else min(len(block), self._end - self._position)
+        self._position += len(block)
         if low < high:
             yield block[low:high]
 
@@ -191,10 +331,3 @@ def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
             yield piece
         elif piece is not None:
             waiting.append(piece)
-
-
-def _read_some(stream: BinaryIO) -> bytes:
-    """What a stream has now, up to 64 KiB; b"" at its end."""
-    read: Any = getattr(stream, "read1", stream.read)
-    data: bytes = read(1 << 16)
-    return data

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pcodec.pcx.blocks import block
+from pcodec.pcx.blocks import EntropyCoder, block
 from pcodec.pcx.layout import END, MAX_PAYLOAD, RUN, Header
 from pcodec.pcx.packing import Indices, pack
 
@@ -18,12 +18,20 @@ from pcodec.pcx.packing import Indices, pack
 class Writer:
     """Writes a stream: header at once, blocks as they fill, index and end by `finish`."""
 
-    def __init__(self, out: BinaryIO, header: Header) -> None:
-        self.out, self.header = out, header
+    RUN_BLOCKS = 16
+    """Blocks of kind C in one run of the index: through these a reader goes head by head."""
+
+    def __init__(self, out: BinaryIO, header: Header, entropy: EntropyCoder | None = None) -> None:
+        """entropy: what codes blocks, which get smaller by it; its id is in the header then."""
+        assert (header.entropy_id is None) == (entropy is None)
+        self.out, self.header, self.entropy = out, header, entropy
         self.offset = 0
         self.columns = 0
+        self.payload_bytes = 0
+        """of all columns, without the container"""
         self.indices_crc = 0
         self.runs: list[tuple[int, int, int, int]] = []
+        self._run_kind = b""
         self.waiting = np.zeros((0, header.rows), np.uint16)
         self._write(header.to_bytes())
 
@@ -36,30 +44,42 @@ class Writer:
         self.waiting = np.concatenate([self.waiting, columns])
         size = self.header.block_columns
         full = len(self.waiting) // size * size
-        for start in range(0, full, size):
-            self._write_block(self.waiting[start : start + size])
+        self._write_blocks([self.waiting[start : start + size] for start in range(0, full, size)])
         self.waiting = self.waiting[full:]
         if full:
             self.out.flush()  # whoever listens to a pipe gets each block at once
 
-    def _write_block(self, columns: Indices) -> None:
-        payload = pack(columns, self.header.bits)
-        if self.runs and self.runs[-1][3] == len(columns):
+    def _write_blocks(self, blocks: list[Indices]) -> None:
+        coded = [b""] * len(blocks) if self.entropy is None else self.entropy.compress(blocks)
+        for columns, payload in zip(blocks, coded, strict=True):
+            plain = pack(columns, self.header.bits)
+            smaller = 0 < len(payload) < len(plain)
+            self._write_block(b"C" if smaller else b"A", payload if smaller else plain, columns)
+
+    def _write_block(self, kind: bytes, payload: bytes, columns: Indices) -> None:
+        goes_on = self.runs and self.runs[-1][3] == len(columns) and self._run_kind == kind
+        if goes_on and (kind == b"A" or self.runs[-1][2] < self.RUN_BLOCKS):
             offset, first, blocks, _ = self.runs.pop()
             self.runs.append((offset, first, blocks + 1, len(columns)))
         else:
             self.runs.append((self.offset, self.columns, 1, len(columns)))
-        self._write(block(b"A", payload, self.columns, len(columns)))
+        self._run_kind = kind
+        self._write(block(kind, payload, self.columns, len(columns)))
         self.indices_crc = zlib.crc32(payload, self.indices_crc)
+        self.payload_bytes += len(payload)
         self.columns += len(columns)
+
+    def tag(self, tags: dict[str, Any]) -> None:
+        """Writes tags, which replace those of the same names before."""
+        self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
 
     def finish(self, samples: int, tags: dict[str, Any] | None = None) -> None:
         """Ends the stream of ``samples`` samples; corrects the header if ``out`` can seek."""
         if len(self.waiting):
-            self._write_block(self.waiting)
+            self._write_blocks([self.waiting])
             self.waiting = self.waiting[:0]
         if tags:
-            self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
+            self.tag(tags)
         index_offset = self.offset if self.runs else 0
         runs = np.array(self.runs, RUN).tobytes()
         whole = MAX_PAYLOAD // RUN.itemsize * RUN.itemsize

@@ -18,6 +18,7 @@ from pcodec.dsp import LOW_BAND_FLOOR, MEL_FLOOR, hann, mel_filters
 from pcodec.errors import ModelMismatchError, PcodecError
 from pcodec.eval.metrics import Samples
 from pcodec.pcx.blocks import grid
+from pcodec.pcx.compact import entropy_model
 from pcodec.pcx.layout import Header
 from pcodec.pcx.parser import Parser
 from pcodec.runtime.mel import Analysis
@@ -112,7 +113,7 @@ def envelope(samples: Samples, peak: float, columns: int = 600) -> str:
 
 def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
     """The header of a .pcx file and its indices (columns, rows), -1 where they are lost."""
-    parser = Parser()
+    parser = Parser(entropy=entropy_model)
     try:
         pieces = parser.feed(path.read_bytes()) + parser.close()
     except PcodecError as error:

@@ -31,7 +31,7 @@ class Encoder:
             self.high_pass = HighPass(config.sample_rate)
             self.analysis = Analysis(window, config.n_fft, config.hop)
             self.low_band = LowBand(config)
-            self.latents = Network(self._graph(filters, weights / "encoder"), processor)
+            self.network = Network(self._graph(filters, weights / "encoder"), processor)
         codebook = read_codebook(config, folder).astype(np.float64)
         self.bitstream_id = bitstream_id(config, window, filters, codebook)
         self.quantizer = Quantizer(config, codebook, processor)
@@ -66,7 +66,14 @@ class Encoder:
         filtered = self.high_pass(samples.astype(np.float64), state, last)
         return self.analysis(filtered, state, last)
 
+    def latents(self, spectra: Array, state: State) -> Array:
+        """Whole columns of spectra (B, frames, bins) -> (B, columns, rows, dim), float64."""
+        magnitudes, low = np.abs(spectra), self.low_band(spectra)
+        (latents,) = self.network(state, magnitudes=magnitudes, low=low)
+        return latents.reshape(len(spectra), -1, self.config.rows, self.config.latent_dim)
+
     def indices(self, spectra: Array, state: State) -> Array:
         """Whole columns of spectra (B, frames, bins) -> (B, columns, rows), uint16."""
-        (latents,) = self.latents(state, magnitudes=np.abs(spectra), low=self.low_band(spectra))
-        return self.quantizer.nearest(latents).reshape(len(spectra), -1, self.config.rows)
+        latents = self.latents(spectra, state)
+        nearest = self.quantizer.nearest(latents.reshape(-1, self.config.latent_dim))
+        return nearest.reshape(latents.shape[:-1])

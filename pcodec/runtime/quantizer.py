@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,23 @@ class Quantizer:
         nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
         search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
         self.search = Network(search, processor._replace(threads=1))
+        self._codebook, self._squares = codebook, np.square(codebook).sum(1)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Mean squared distance of an entry to the one next to it."""
+        distances = self._distances(self._codebook)
+        np.fill_diagonal(distances, np.inf)
+        return float(distances.min(1).mean())
+
+    def _distances(self, latents: Array) -> Array:
+        squares = np.square(latents).sum(-1, keepdims=True)
+        result: Array = squares - 2 * latents @ self._codebook.T + self._squares
+        return result
+
+    def distances(self, latents: Array) -> Array:
+        """Latents (..., dim) -> squared distances to all entries, (..., entries), by `spacing`."""
+        return self._distances(latents) / self.spacing
 
     def nearest(self, latents: Array) -> Array:
         """Latents (n, dim) -> indices of the nearest entries (n,), uint16."""

@@ -37,6 +37,11 @@ class Weights:
         return array
 
     @property
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """All arrays as they are in the file."""
+        return self._tensors
+
+    @property
     def unused(self) -> list[str]:
         """Names of the arrays that were not read."""
         return sorted(set(self._tensors) - self._used)

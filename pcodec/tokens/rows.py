@@ -94,19 +94,18 @@ class Tokenizer:
         """The tokens of a .pcx file."""
         data = clip.data
         with storage.open_file(clip.location) if data is None else io.BytesIO(data) as file:
-            parser, pieces = parse(file)
-        check_whole(parser)
-        header = parser.header_
+            chain, pieces = parse(file)
+        check_whole(chain)
+        header = chain.header_
         if not self.model.fits(header):
             raise ModelMismatchError(
                 f"the stream was made with another model, {header.bitstream_id.hex()}"
             )
         tokens: Indices = grid(pieces, header.rows).astype(np.uint16)
-        seconds = parser.samples / header.sample_rate
-        frames = parser.tags.get("source_frames")
-        if isinstance(frames, int):
+        seconds, frames = chain.start, chain.links[0].source_frames
+        if frames is not None and len(chain.links) == 1:
             seconds = frames / header.source_rate
-        return seconds, parser.samples, tokens
+        return seconds, chain.samples, tokens
 
     def _encoded(self, clip: Clip, codec: Codec) -> tuple[float, int, Indices]:
         """The tokens of audio, in constant memory."""

@@ -81,7 +81,8 @@ def test_info_speaks_json_with_stable_keys_and_loads_no_networks(coded_file, tmp
     assert list(about) == [
         "file", "version", "model", "bitstream_id", "duration", "samples", "sample_rate",
         "source_rate", "source_frames", "columns", "blocks", "rows", "bits", "codec_bit_rate",
-        "file_bytes", "file_bit_rate", "damage",
+        "compact",
+        "file_bytes", "file_bit_rate", "damage", "tags", "links",
     ]  # fmt: skip
     assert about["model"] == "speech16k" and about["codec_bit_rate"] == 7500
     assert about["file_bytes"] == coded_file.stat().st_size and about["damage"] == []
@@ -406,8 +407,8 @@ def test_many_files_go_on_after_a_bad_one(pcodec_command, tmp_path):
     (folder / "notes.txt").write_text("no audio")
     result = pcodec_command("encode", "-r", "-d", out, folder)
     lines = result.stderr.decode().splitlines()
-    assert result.returncode == 1 and lines[-1] == "2 ok, 1 failed"
-    assert "b.wav" in lines[0] and len(lines) == 2
+    assert result.returncode == 1 and lines[-1] == "2 done, 1 passed over, 1 failed"
+    assert "notes.txt" in lines[0] and "b.wav" in lines[1] and len(lines) == 3
     assert {p.relative_to(out).as_posix() for p in out.rglob("*.pcx")} == {"a.pcx", "sub/c.pcx"}
     assert (out / "a.pcx").read_bytes() == (out / "sub" / "c.pcx").read_bytes()
 
@@ -693,7 +694,7 @@ def test_a_folder_encodes_as_each_file_alone_and_can_be_resumed(pcodec_command, 
         soundfile.write(tmp_path / f"{i}.flac", speech[: int(seconds * 16000)], 16000)
     out = tmp_path / "out"
     arguments = ("encode", "-r", "--resume", "-d", out, tmp_path)
-    assert pcodec_command(*arguments).stderr.strip() == b"5 ok"
+    assert pcodec_command(*arguments).stderr.strip() == b"5 done"
     for i in range(5):
         alone = tmp_path / "alone.pcx"
         assert pcodec_command("encode", "-f", tmp_path / f"{i}.flac", alone).returncode == 0
@@ -701,7 +702,8 @@ def test_a_folder_encodes_as_each_file_alone_and_can_be_resumed(pcodec_command, 
     (out / "3.pcx").unlink()
     (out / "4.pcx").write_bytes(b"whatever was there stays")
     result = pcodec_command(*arguments)
-    assert (result.returncode, result.stderr.strip()) == (0, b"1 ok, 4 there already")
+    summary = result.stderr.splitlines()[-1]
+    assert (result.returncode, summary) == (0, b"1 done, 4 there already, 1 passed over")
     assert (out / "3.pcx").exists() and (out / "4.pcx").read_bytes()[:8] == b"whatever"
 
 

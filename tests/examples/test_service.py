@@ -102,7 +102,11 @@ def test_the_container_is_built_from_what_there_is():
     text = (EXAMPLES / "docker" / "Dockerfile").read_text()
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
     names = " ".join(copied).split()
-    assert names == ["pyproject.toml", "README.md", "LICENSE", "pcodec", "models"]
+    assert names == ["pyproject.toml", "README.md", "LICENSE", "pcodec", "models", "docs/man"]
+    # What the wheel takes in from elsewhere than pcodec/ is there, too.
+    wheel = (EXAMPLES.parent / "pyproject.toml").read_text().split("targets.wheel.force-include]")
+    taken = re.findall(r'^"(.+)" = ', wheel[1].partition("targets.sdist")[0], re.MULTILINE)
+    assert taken == ["models", "docs/man"]
     assert all((EXAMPLES.parent / name).exists() for name in names)
     ignore = (EXAMPLES / "docker" / "Dockerfile.dockerignore").read_text().split()
     assert {f"!{name}" for name in names} < set(ignore)

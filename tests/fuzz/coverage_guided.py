@@ -23,6 +23,7 @@ try:
 except ImportError:  # the suite needs only `check`
     from pcodec.errors import FormatError
     from pcodec.pcx.blocks import Piece, block
+    from pcodec.pcx.chain import Chain
     from pcodec.pcx.layout import HEAD_BYTES, HEADER_BYTES, MAGIC, OVERHEAD, SYNC, Header
     from pcodec.pcx.parser import Parser
     from pcodec.pcx.seek import seek
@@ -30,6 +31,7 @@ else:
     with atheris.instrument_imports(include=["pcodec.pcx"]):
         from pcodec.errors import FormatError
         from pcodec.pcx.blocks import Piece, block
+        from pcodec.pcx.chain import Chain
         from pcodec.pcx.layout import HEAD_BYTES, HEADER_BYTES, MAGIC, OVERHEAD, SYNC, Header
         from pcodec.pcx.parser import Parser
         from pcodec.pcx.seek import seek
@@ -45,6 +47,19 @@ def read(parser: Parser, data: bytes, size: int) -> list[Piece] | type[FormatErr
     except FormatError as error:
         return type(error)
     return pieces
+
+
+def read_chain(data: bytes, size: int) -> Any:
+    """The same of all streams that follow each other: their columns, and what links they make."""
+    chain, columns = Chain(), []
+    try:
+        for start in range(0, len(data), size):
+            columns += chain.feed(data[start : start + size])
+        columns += chain.close()
+    except FormatError as error:
+        return type(error)
+    assert chain.bytes_read == len(data), "bytes that belong to no link"
+    return comparable([piece for _, pieces in columns for piece in pieces]), chain.links
 
 
 def comparable(pieces: list[Piece] | type[FormatError]) -> Any:
@@ -64,6 +79,8 @@ def check(data: bytes) -> None:
     size = 1 + zlib.crc32(data) % 100
     same = comparable(read(Parser(), data, size)) == comparable(pieces)
     assert same, f"chunks of {size} bytes give something else"
+    same = read_chain(data, size) == read_chain(data, max(1, len(data)))
+    assert same, f"chunks of {size} bytes give another chain"
     if not isinstance(pieces, list):
         return
     header = parser.header_

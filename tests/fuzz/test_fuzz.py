@@ -15,6 +15,13 @@ def test_five_thousand_random_damages_do_no_harm():
     assert result.memory < 64 * random_damage.MEGABYTE
 
 
+def test_two_hundred_random_damages_of_a_compact_stream_do_no_harm():
+    result = random_damage.run(200, seed=3, compact=True)
+    assert sum(result.outcomes.values()) == 200
+    assert result.outcomes["reported"] > 50
+    assert result.memory < 64 * random_damage.MEGABYTE
+
+
 def test_what_coverage_guided_fuzzing_found_is_read_as_promised():
     assert len(CORPUS) > 20
     for path in CORPUS:

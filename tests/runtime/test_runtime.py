@@ -75,7 +75,7 @@ def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
     wanted = made.encoder(mel, low)
     spectra = encoder.spectra(x, {}, last=True)
     np.testing.assert_allclose(encoder.low_band(spectra), low, atol=1e-9)
-    (latents,) = encoder.latents(magnitudes=np.abs(spectra), low=low.numpy())
+    (latents,) = encoder.network(magnitudes=np.abs(spectra), low=low.numpy())
     close(latents, wanted.reshape(latents.shape), 1e-3)
     indices = encoder.indices(spectra, {})
     assert indices.shape == (2, 20, 24)

@@ -109,8 +109,9 @@ def test_a_bad_file_is_a_row_that_says_why(codec, corpus, coded, capsys, tmp_pat
     (corpus / "bad4.wav").write_bytes((corpus / "b" / "c.wav").read_bytes()[:4000])
     (corpus / "bad5.flac").write_bytes(b"")
     (corpus / "good.pcx").write_bytes(coded)
+    (corpus / "joined.pcx").write_bytes(coded + coded)
     assert run(corpus, "-o", tmp_path / "out") == 3
-    assert "5 clips ok, 5 with an error" in capsys.readouterr().err
+    assert "6 clips ok, 5 with an error" in capsys.readouterr().err
     rows = {row["id"]: row for row in rows_of(tmp_path / "out")}
     for name, word in (
         ("bad1.wav", "not audio"),
@@ -123,6 +124,8 @@ def test_a_bad_file_is_a_row_that_says_why(codec, corpus, coded, capsys, tmp_pat
         assert word in row["error"]
         assert (row["tokens"], row["samples"], row["seconds"]) == ([], 0, 0.0)
     assert np.array_equal(rows["good.pcx"]["tokens"], pcodec.read_tokens(coded))
+    assert rows["joined.pcx"]["tokens"] == rows["good.pcx"]["tokens"] * 2
+    assert rows["joined.pcx"]["samples"] == rows["good.pcx"]["samples"] * 2
 
 
 def test_a_list_tells_ids_and_speakers(corpus, tmp_path):

@@ -81,7 +81,8 @@ def make(spec: str, model: str | None = None) -> PeerCodec:
         return command(name, text)
     family, _, rate = name.partition("-")
     if family == "pcodec":
-        return pcodec(rate or "spectral", model)
+        vocoder = rate if rate in models.VOCODERS else "spectral"
+        return pcodec(vocoder, model, name, None if rate in ("", vocoder) else rate)
     known = FAMILIES.get(family)
     try:
         kbit_s = float(rate or 0)

@@ -8,15 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from pcodec import models
+from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
 from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, digest, timed
 
 
-def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> PeerCodec:
+def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None = None) -> PeerCodec:
     """This codec, through a .pcx file's bytes.
 
-    vocoder: None for the first one of the model. name: in tables.
+    vocoder: None for the first one of the model. name: in tables. rate: "compact" for the same
+    indices in fewer bits, kbit/s for indices that are chosen for a bit rate, or None.
     """
+    bit_rate = None
+    if rate not in (None, "compact"):
+        try:
+            bit_rate = 1000 * float(rate)
+        except ValueError:
+            raise PcodecError(f"no codec {name!r}; pcodec-compact or pcodec-5, say") from None
     chosen = models.find(model)
     if vocoder is None:
         vocoder = next(iter(chosen.vocoders), "spectral")
@@ -26,9 +34,14 @@ def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> P
     import onnxruntime
 
     from pcodec.codec import Codec
+    from pcodec.pcx.compact import load, strength_for
     from pcodec.pcx.transcode import PcxReader, encode_stream
 
     codec = Codec(chosen, vocoder, threads=1)
+    if bit_rate is not None:
+        strength_for(chosen, bit_rate)
+    elif rate is not None:
+        load(chosen)
     here = Path(__file__).parents[2]
     code = [p for part in (".", "audio", "pcx", "runtime") for p in (here / part).glob("*.py")]
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
@@ -37,8 +50,10 @@ def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> P
     def run(samples: Samples) -> PeerResult:
         def encode() -> tuple[bytes, int]:
             file = io.BytesIO()
-            writer = encode_stream(codec, [samples], RATE, file)
-            return file.getvalue(), writer.columns
+            writer = encode_stream(
+                codec, [samples], RATE, file, compact=rate is not None, bit_rate=bit_rate
+            )
+            return file.getvalue(), writer.payload_bytes
 
         def decode(data: bytes) -> Samples:
             blocks = list(PcxReader(io.BytesIO(data), codec=codec).blocks())
@@ -46,12 +61,9 @@ def pcodec(vocoder: str | None, model: str | None, name: str | None = None) -> P
 
         # Networks are read when they are first used.
         _ = codec.encoder, codec.decoder
-        (data, columns), encode_seconds = timed(encode)
+        (data, payload), encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, data)
-        bits = columns * codec.config.rows * codec.config.bits
-        return PeerResult(decoded, bits, len(data), encode_seconds, decode_seconds, data)
+        return PeerResult(decoded, 8 * payload, len(data), encode_seconds, decode_seconds, data)
 
-    if name is None:
-        name = "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
-    about = f"{chosen.name}, vocoder {vocoder}"
+    about = f"{chosen.name}, vocoder {vocoder}" + (f", {rate}" if rate else "")
     return PeerCodec(name, about, identity, run)

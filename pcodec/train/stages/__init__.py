@@ -30,6 +30,7 @@ STAGES = {
     "refine": Entry("Refine", "decoder and vocoder against an adversary; the bitstream stays"),
     "hifigan": Entry("HifiGanVocoder", "the paper's vocoder, for comparison; slow; optional"),
     "concealment": Entry("ConcealmentModel", "the prediction of lost columns; optional"),
+    "entropy": Entry("Entropy", "the probabilities of indices, for `encode --compact`; optional"),
 }
 """By name, in the order of training."""
 
