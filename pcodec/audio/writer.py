@@ -62,8 +62,8 @@ class Writer:
     ) -> None:
         """rate: of the samples that are passed, Hz; the attribute `rate` is that of the file.
 
-        frames: their number, if known. tags: as `read_tags` gives them; `lost_tags` are the names of
-        those that are not written. AudioError if the samples cannot be written.
+        frames: their number, if known. tags: as `read_tags` gives them; `lost_tags` has the names
+        of those that are not written. AudioError if the samples cannot be written.
         """
         self.lost_tags = list(tags or ())
         self._sink, self._format = sink, format

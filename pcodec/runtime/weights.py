@@ -14,6 +14,15 @@ from safetensors.numpy import load_file
 
 from pcodec.errors import PcodecError
 
+STEP = ".step"
+"""What is added to the name of a weight for that of its steps, one for each output."""
+
+
+def norm_of(name: str) -> str | None:
+    """Of the first product of a block the name of the norm's weight, which its bytes contain."""
+    block, found, _ = name.rpartition("expand.weight")
+    return f"{block}norm.weight" if found else None
+
 
 class Weights:
     """Arrays by name; ``weights / "layer"`` holds those of a layer, by their names in it."""
@@ -32,6 +41,12 @@ class Weights:
         name = self._prefix + name
         self._used.add(name)
         array = self._tensors[name].astype(self._dtype)
+        if (step := name + STEP) in self._tensors:  # a weight that is stored as bytes
+            self._used.add(step)
+            array = array * self._tensors[step].astype(self._dtype)[:, None]
+            if norm := norm_of(name):
+                weight = self._tensors[norm].astype(self._dtype)
+                array = np.divide(array, weight, np.zeros_like(array), where=weight != 0)
         if not np.isfinite(array).all():
             raise ValueError(f"{name} contains NaN or infinity")
         return array
