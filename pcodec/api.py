@@ -1,4 +1,4 @@
-"""What a user calls first: load a model, encode, decode."""
+"""The functions that a user calls first: load a model, encode, decode."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def load(
 ) -> Codec:
     """A codec by the name of its model (or the path of its folder); the shipped one if None.
 
-    device: "cpu", "cuda" (with onnxruntime-gpu) or "auto"; PcodecError if it is not there.
-    threads: that a network computes with; None for one a core, up to `MAX_THREADS`.
+    device: "cpu", "cuda" (with onnxruntime-gpu) or "auto". threads: per network; None for one per
+    core, at most `MAX_THREADS`. PcodecError if the model or the device is not there.
     """
     return Codec(models.find(name), vocoder, device, threads)
 

@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 class DecoderNetworks:
-    """What a decoder runs: indices to mels, mels to samples, and what stands in for lost ones."""
+    """The networks of a decoder: indices to mels, mels to samples, concealment."""
 
     def __init__(self, model: Model, vocoder: str, processor: Processor) -> None:
         """PcodecError if the model lacks the vocoder."""
@@ -67,7 +67,7 @@ class Codec:
     ) -> None:
         """device: "cpu", "cuda" or "auto"; PcodecError if it is not there.
 
-        threads: that a network computes with; None for one a core, up to `MAX_THREADS`.
+        threads: per network; None for one per core, at most `MAX_THREADS`.
         """
         if vocoder not in VOCODERS:
             raise PcodecError(f"no vocoder is called {vocoder!r}: {', '.join(VOCODERS)}")
@@ -79,13 +79,13 @@ class Codec:
         self._all.add(self)
 
     def _forget_networks(self) -> None:
-        """They are loaded when they are used next."""
+        """Drops the networks; the next use loads them."""
         self._loading = threading.Lock()
         self._encoder: Encoder | None = None
         self._decoder: DecoderNetworks | None = None
 
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
-        """A copy, or the same in another process, loads the model anew."""
+        """Pickles the arguments only: a copy loads the model anew."""
         return type(self), self._arguments
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ class Codec:
 
     @property
     def vocab_size(self) -> int:
-        """Entries of the codebook: a token is 0 to below this."""
+        """Entries of the codebook; tokens are 0 to vocab_size - 1."""
         return self.config.codebook_entries
 
     @property
@@ -113,7 +113,7 @@ class Codec:
 
     @property
     def codebook(self) -> NDArray[np.float32]:
-        """The latents that tokens stand for, (vocab_size, dim), float32; it cannot be written to.
+        """The latents that tokens stand for, (vocab_size, dim), float32, read-only.
 
         The one codebook of all rows. PcodecError if the model's file of it cannot be read.
         """
@@ -211,7 +211,7 @@ class Codec:
         return self._side_by_side(self.from_tokens, tokens, lengths)
 
     def _side_by_side(self, function: Callable[..., _T], *inputs: Iterable[Any]) -> list[_T]:
-        # The networks run outside of Python's lock. A thread holds one chunk of one clip.
+        # The networks release Python's lock. Each thread holds one chunk of one clip.
         with ThreadPoolExecutor(self.processor.threads) as pool:
             return list(pool.map(function, *inputs))
 
@@ -236,7 +236,7 @@ class Codec:
 
 
 def _after_fork_in_child() -> None:
-    """The threads that the networks compute with are not there: all are loaded anew."""
+    """Drops all networks: the threads that they compute with exist in the parent only."""
     for codec in list(Codec._all):
         codec._forget_networks()
 
@@ -253,7 +253,7 @@ def checked_rate(rate: float) -> int:
 
 
 def _push_masked(decoder: StreamDecoder, tokens: Any) -> list[Samples]:
-    """The samples of tokens (columns, rows), some of whose columns are masked: lost."""
+    """Decodes tokens (columns, rows); masked columns are lost ones."""
     lost: Any = np.ma.getmaskarray(tokens).any(1)
     runs = np.split(tokens.data, np.flatnonzero(np.diff(lost)) + 1)
     parts, column = [], 0

@@ -1,4 +1,4 @@
-"""What a model is: geometry of the bitstream and sizes of the networks. No torch here."""
+"""Geometry of the bitstream and sizes of the networks of a model. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 from typing import Any
 
 COLUMN_KERNEL, FRAME_KERNEL = 5, 7
-"""Taps of the ConvNeXt blocks at the column rate, and of all that convolves frames."""
+"""Taps of the ConvNeXt blocks at the column rate, and of all convolutions at the frame rate."""
 
 CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD = 4, 1
-"""Columns that the first layer of the concealment sees; how many of them lie ahead."""
+"""Columns that the first layer of the concealment sees, and how many of them are look-ahead."""
 
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
-"""Size of the network that follows the pitch for the spectral vocoder; no model varies it."""
+"""Size of the pitch network of the spectral vocoder; the same in every model."""
 
 ENTROPY_NEAR, ENTROPY_FAR = (1, 2, 3, 4), (0, 3, 6)
 """Columns before one that the first layer of the entropy model sees; of these layers' outputs
@@ -21,7 +21,7 @@ those, so many columns back, that the second one sees."""
 
 HIFIGAN_RESIDUAL_KERNELS, HIFIGAN_DILATIONS = (3, 7, 11), (1, 3, 5)
 HIFIGAN_SLOPE = 0.1
-"""Residual blocks and leaky activations of HiFi-GAN (Kong et al. 2020); no model varies them."""
+"""Residual blocks and leaky activations of HiFi-GAN (Kong et al. 2020); the same in every model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +32,18 @@ class CodecConfig:
     """Hz"""
     n_fft: int = 1024
     window: int = 512
-    """samples; zero-padded to `n_fft`"""
+    """Samples; zero-padded to `n_fft`."""
     hop: int = 128
-    """samples"""
+    """Samples."""
     mel_bands: int = 80
     patch_bands: int = 4
     patch_frames: int = 4
     phase_rows: int = 4
-    """rows of a column after those of the mel patches; they code the waveform of the low band"""
+    """Rows per column after those of the mel patches; they code the waveform of the low band."""
     low_bins: int = 32
-    """bins of the vocoder's spectrum that the low band spans, from the first above 0 Hz"""
+    """Bins of the vocoder's spectrum in the low band, from the first above 0 Hz."""
     bits: int = 10
-    """bits an index; the codebook has 2**bits entries"""
+    """Bits per index; the codebook has 2**bits entries."""
     latent_dim: int = 12
     encoder_width: int = 320
     encoder_blocks: int = 4
@@ -52,15 +52,15 @@ class CodecConfig:
     decoder_fine_width: int = 160
     decoder_fine_blocks: int = 4
     decoder_look_ahead: int = 1
-    """columns"""
+    """Columns."""
     vocoder_width: int = 320
     vocoder_blocks: int = 8
     vocoder_n_fft: int = 512
     vocoder_look_ahead: int = 1
-    """frames"""
+    """Frames."""
     hifigan_width: int = 160
     hifigan_strides: tuple[int, ...] = (4, 4, 4, 2)
-    """of the transposed convolutions; their product is `hop`"""
+    """Strides of the transposed convolutions; their product is `hop`."""
     hifigan_kernels: tuple[int, ...] = (16, 16, 4, 4)
     concealment_width: int = 320
     concealment_blocks: int = 3
@@ -70,7 +70,7 @@ class CodecConfig:
     """dimensions of an index in the entropy model"""
 
     def __post_init__(self) -> None:
-        """Raises ValueError, naming the field, where no codec could be built."""
+        """Raises ValueError, naming the field, if no codec of these sizes can be built."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, tuple):
@@ -132,7 +132,7 @@ class CodecConfig:
 
     @property
     def concealment_history(self) -> int:
-        """Columns on which a foreseen one depends, itself the last of them."""
+        """Columns on which a predicted one depends, including itself."""
         blocks = (COLUMN_KERNEL - 1) * self.concealment_blocks
         return CONCEALMENT_TAPS - CONCEALMENT_LOOK_AHEAD + blocks
 
@@ -146,7 +146,7 @@ class CodecConfig:
 
     @property
     def bit_rate(self) -> float:
-        """bit/s of the bare indices."""
+        """Bit rate of the indices alone, bit/s."""
         return self.rows * self.bits * self.sample_rate / self.column_samples
 
     def to_json(self) -> dict[str, Any]:

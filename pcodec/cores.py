@@ -1,4 +1,4 @@
-"""How many cores there are for us, and threads."""
+"""The number of cores and threads that this process may use."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 
 
 def cores() -> int:
-    """That this process may use: of a machine's, those that taskset, Slurm, ... leave it."""
+    """Cores that this process may use, within the limits of taskset, Slurm and the like."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads_for(wanted: int | None) -> int:
-    """As many threads as are wanted, or one a core; never more than the machine has cores.
+    """The threads that are wanted (None: one per core), at most one per core of the machine.
 
-    More would only wait for each other: ONNX Runtime's do so by spinning, which has no end.
+    More threads than cores would wait for each other.
     """
     return min(wanted or cores(), max(cores(), os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""Signals and filters that training and inference share, in NumPy."""
+"""Constants, windows and filters that training and inference share, in NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pcodec.config import CodecConfig
 
 LOG_MEL_MEAN, LOG_MEL_STD = -4.0, 3.0
-"""Mean and standard deviation by which log-mels are normalised; about those of speech."""
+"""Mean and standard deviation that normalise log-mels; about those of speech."""
 
 MEL_FLOOR = 1e-5
 """Smallest magnitude of a mel band before the logarithm."""
@@ -19,10 +19,10 @@ PITCH_MIN_HZ, PITCH_BINS, PITCH_BINS_PER_OCTAVE = 55.0, 144, 36
 """Pitches from 55 to 880 Hz, 33 cents per class"""
 
 LOW_BAND_FLOOR = 0.02
-"""Added to the level of a column's low band, root of squares, in units of its spectrum."""
+"""Floor added to the RMS level of a column's low band, in units of its spectrum."""
 
 HIGH_PASS_HZ = 50.0
-"""Edge of the high pass in front of the encoder."""
+"""Cut-off of the high pass before the encoder, Hz."""
 
 LOW_PHASE_FLOOR = 1e-2
 """Squared length at which a cell of the normalised low band counts as half known."""
@@ -89,7 +89,7 @@ def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:
     (2, NOISE_FRAMES, n_fft // 2 + 1), float32.
     """
     length = (NOISE_FRAMES - 1) * hop + n_fft
-    # The old generator: its numbers never change.
+    # NumPy guarantees the numbers of this generator for ever.
     white = np.random.RandomState(1).standard_normal(length)
     noise = np.fft.rfft(frame_signal(white, n_fft, hop) * hann(n_fft))
     noise /= np.abs(noise) + 1e-9

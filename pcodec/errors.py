@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree."""
+"""The errors and warnings of pcodec, as one tree."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 def shown(name: object) -> str:
-    """A name, such as a file's, in one line: what cannot be printed is escaped."""
+    """A name, such as that of a file, in one line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 class PcodecError(Exception):
-    """Any error that pcodec raises on purpose; its text is one line for a person."""
+    """Base of all errors that pcodec raises on purpose; the message is one line."""
 
     names_file = False
-    """Whether the text already starts with the name of a file."""
+    """Whether the message starts with the name of a file."""
 
     @classmethod
     def of_file(cls, name: Path | str, text: str) -> Self:
-        """An error that names its file, and is given no other name."""
+        """An error whose message starts with the name of its file."""
         error = cls(f"{shown(name)}: {text}")
         error.names_file = True
         return error
 
 
 def needs_extra(what: str, extra: str, error: ImportError) -> PcodecError:
-    """What to say where a package is missing that not everybody needs."""
+    """The error of a command whose optional packages are not installed."""
     constraints = "-c constraints.txt " if extra == "train" else ""
     return PcodecError(
         f"{what} needs more packages ({error}): in a clone of pcodec,"
@@ -41,7 +41,7 @@ def needs_extra(what: str, extra: str, error: ImportError) -> PcodecError:
 
 
 class AudioError(PcodecError):
-    """Audio that cannot be read or written."""
+    """The audio cannot be read or written."""
 
 
 class AudioWarning(UserWarning):
@@ -49,7 +49,7 @@ class AudioWarning(UserWarning):
 
 
 class FormatError(PcodecError):
-    """Bytes that are no .pcx stream, or a broken one."""
+    """The bytes are not a .pcx stream, or a damaged one."""
 
 
 class TruncatedError(FormatError):
@@ -57,17 +57,17 @@ class TruncatedError(FormatError):
 
 
 class ChecksumError(FormatError):
-    """Bytes that do not match their checksum."""
+    """The bytes do not match their checksum."""
 
 
 class VersionError(FormatError):
-    """A stream of a version, or with features, that this reader does not know."""
+    """The stream has a version or features that this reader does not know."""
 
 
 class ModelMismatchError(PcodecError):
-    """A stream made with a model that is not installed."""
+    """The stream was made with a model that is not installed."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that an unknown one is probably meant to be, None if nothing is like it."""
+    """The known word most similar to an unknown one; None if no word is similar."""
     return next(iter(difflib.get_close_matches(word, list(known), 1)), None)

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half there."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 

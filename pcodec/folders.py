@@ -1,4 +1,4 @@
-"""Folders of a person's own, where the XDG base directory specification has them."""
+"""The user's own folders, as the XDG base directory specification places them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pcodec.errors import PcodecError
 
 
 def cache_folder() -> Path:
-    """What may be deleted at any time: $XDG_CACHE_HOME/pcodec, else ~/.cache/pcodec."""
+    """The cache, which may be deleted at any time: $XDG_CACHE_HOME/pcodec or ~/.cache/pcodec."""
     return _folder("XDG_CACHE_HOME", ".cache")
 
 
 def data_folder() -> Path:
-    """What a person has installed: $XDG_DATA_HOME/pcodec, else ~/.local/share/pcodec."""
+    """The data, such as installed models: $XDG_DATA_HOME/pcodec or ~/.local/share/pcodec."""
     return _folder("XDG_DATA_HOME", ".local/share")
 
 
 def _folder(variable: str, below_home: str) -> Path:
     value = Path(os.environ.get(variable, ""))
-    if value.is_absolute():  # the specification has others ignored
+    if value.is_absolute():  # the specification says to ignore relative paths
         return value / "pcodec"
     try:
         return Path.home() / below_home / "pcodec"

@@ -28,13 +28,13 @@ from pcodec.vocoders import VOCODERS as VOCODERS
 
 DEFAULT = "speech16k"
 NEEDED = ("encoder", "codebook", "decoder")
-"""parts of a model, besides a vocoder, without which it does not work"""
+"""Parts without which a model does not work; it also needs a vocoder."""
 GEOMETRY = ("sample_rate", "hop", "mel_bands", "patch_bands", "patch_frames", "phase_rows", "bits")
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """An installed model: what its config.json says."""
+    """An installed model, as its config.json describes it."""
 
     folder: Path
     config: CodecConfig
@@ -91,7 +91,7 @@ def search_path() -> list[Path]:
     shipped = [root for root in (here / "models", here.parent / "models") if root.is_dir()]
     named = os.environ.get("PCODEC_MODELS", "").split(os.pathsep)
     path = shipped[:1] + [Path(root) for root in named if root]
-    with contextlib.suppress(PcodecError):  # who has no home has no models there
+    with contextlib.suppress(PcodecError):  # a user without a home has no models there
         path.append(_own())
     return path
 
@@ -104,10 +104,10 @@ def folders() -> Iterator[Path]:
 
 
 def installed() -> list[Model]:
-    """The models of the search path that can be read; of those of one name the first."""
+    """The readable models of the search path; of several with one name, the first."""
     models: dict[str, Model] = {}
     for folder in folders():
-        with contextlib.suppress(PcodecError):  # no reason for the others not to work
+        with contextlib.suppress(PcodecError):  # the other models still work
             models.setdefault(folder.name, read_model(folder))
     return list(models.values())
 
@@ -122,7 +122,7 @@ def find(name: str | None = None) -> Model:
         return read_model(Path(name))
     for folder in folders():
         if folder.name == name:
-            return read_model(folder)  # or says why it cannot be read
+            return read_model(folder)  # raises the reason
     raise PcodecError(f"no model {name!r}; installed: {', '.join(models) or 'none'}")
 
 
@@ -149,7 +149,7 @@ def add(folder: Path, name: str | None = None, link: bool = False) -> Path:
     if link:
         target.symlink_to(folder, target_is_directory=True)
         return target
-    # Complete before it can be found.
+    # The folder gets its name when it is complete.
     with tempfile.TemporaryDirectory(dir=target.parent.parent) as temporary:
         part = Path(temporary, name)
         part.mkdir()

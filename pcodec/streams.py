@@ -1,4 +1,4 @@
-"""Streams: samples or columns as they come, of one stream or of many at once.
+"""Streaming encoders and decoders, of one stream or of many at once.
 
 Offline is a stream of one push: there is no other implementation.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 CHUNK_COLUMNS = 128
-"""Columns that go through the networks at once: enough for speed, little memory."""
+"""Columns per run of the networks: large enough for speed, small enough for memory."""
 
 FRAMES = StateKey("stream encoder", "frames")
-"""Spectra that are no whole column yet."""
+"""Spectra that do not fill a column yet."""
 
 LATENTS, LOST = StateKey("stream decoder", "latents"), StateKey("stream decoder", "lost")
-"""Latents of the last columns; whether these were lost."""
+"""Latents of the last columns, and whether these were lost."""
 
 LEVEL = StateKey("stream decoder", "level")
-"""What is to be added to the log-mel of frames that the decoder does not put out yet."""
+"""Offsets of the log-mel of frames that the decoder has not put out yet."""
 
 
 class _Batch:
-    """Streams that took their last step together, and what they remember."""
+    """Streams that took their last step together, and their state."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -44,7 +44,7 @@ class _Batch:
 
     @property
     def shapes(self) -> frozenset[tuple[StateKey, tuple[int, ...]]]:
-        """Only streams that remember as much can take a step together."""
+        """Shapes of the state. Only streams with equal shapes can take a step together."""
         # No cached_property: before Python 3.12 its lock is one for all streams, and is copied
         # as it stands by a fork.
         if self._shapes is None:
@@ -102,11 +102,11 @@ class StreamEncoder(_Stream):
         self._taken = 0
 
     def push(self, samples: Samples) -> Indices:
-        """The next samples (n,), any n; `clean` makes of them what can be coded."""
+        """Encodes the next samples (n,), any n, and returns the columns that they complete."""
         return self._push(clean(samples), last=False)
 
     def finish(self) -> Indices:
-        """Ends the stream; the last column is filled with silence."""
+        """Ends the stream and returns its last columns; the last one is filled with silence."""
         with self:
             missing = -self._taken % self._codec.config.column_samples
             return self._push(np.zeros(missing, np.float32), last=True)
@@ -164,9 +164,9 @@ class LatentStream(StreamEncoder):
 class StreamDecoder(_Stream):
     """Indices (columns, rows) -> samples at the codec's rate, as soon as they are known.
 
-    Lost columns are concealed: the model's masked network, if it has one, foresees them
-    from those before, and the last of them from the one after it too, for which the decoder
-    waits anyway; else the last one is repeated. A longer loss fades out.
+    Lost columns are concealed. The model's masked network predicts them from the columns before,
+    and the last of them from the column after it too, as the decoder looks ahead anyway. A model
+    without that network repeats the last column. A longer loss fades out.
     """
 
     # Per frame of 8 ms, after four columns that keep their level: -48 dB in 0.4 s.
@@ -190,7 +190,9 @@ class StreamDecoder(_Stream):
         return self._codec.decoder  # loaded anew in the child of a fork
 
     def push(self, columns: Indices) -> Samples:
-        """The next columns; ValueError if an index is not in the codebook."""
+        """Decodes the next columns (n, rows), and returns the samples that are known by then.
+
+        ValueError if an index is not in the codebook."""
         columns = self._checked(columns)
         self._check_open()
         out = [np.zeros(0, np.float32)]
@@ -228,7 +230,7 @@ class StreamDecoder(_Stream):
         return StreamDecoder._decode(streams, state, latents, level, last=False)
 
     def decode_packet(self, payload: bytes | None, columns: int = 1) -> Samples:
-        """Decodes a packet of packed columns, or stands in for one that is lost.
+        """Decodes a packet of packed columns, or conceals a lost one.
 
         payload: 1 to ``columns`` whole columns, as `pack` makes them; None for a lost packet,
         which held ``columns`` of them. columns: the most that a packet holds, as sender and
@@ -251,7 +253,7 @@ class StreamDecoder(_Stream):
         return self.push(unpack(payload, config.rows, config.bits))
 
     def conceal(self, columns: int, silence: bool = False) -> Samples:
-        """Stands in for so many lost columns; ValueError if less than none."""
+        """Conceals a number of lost columns; ValueError if it is negative."""
         columns, config = operator.index(columns), self._codec.config
         if columns < 0:
             raise ValueError(f"{columns} lost columns")
@@ -279,7 +281,7 @@ class StreamDecoder(_Stream):
         return np.concatenate(out)
 
     def _look_back(self, latents: Array) -> None:
-        """Foresees the last lost column anew: that after it, (1, 1, rows, dim), has come."""
+        """Predicts the last lost column anew, from the latents (1, 1, rows, dim) after it too."""
         decoder, model = self._networks.decoder, self._networks.concealment
         if model is None or not decoder.look_ahead:
             return
@@ -290,7 +292,7 @@ class StreamDecoder(_Stream):
         _scatter([self], state)
 
     def finish(self) -> Samples:
-        """Ends the stream; gives the samples that waited for the future."""
+        """Ends the stream and returns its last samples, those that waited for later columns."""
         with self:
             state = _gather([self])
             nothing = state[LATENTS][:, :0]
@@ -318,7 +320,7 @@ def _remember(state: State, latents: Array, lost: bool, keep: int) -> None:
 
 
 def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:
-    """`push` of many streams at once, whose networks then run as one batch; none twice.
+    """`push` of many streams at once, as one batch of the networks; each stream at most once.
 
     Streams that are in step, and are given as many samples, share a batch. ValueError, and no
     step, if one of them has ended.
@@ -328,14 +330,14 @@ def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> lis
 
 
 def decode_together(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
-    """The same of decoders: columns (n, rows) of each -> samples of each."""
+    """The same for decoders: columns (n, rows) of each -> samples of each."""
     _check_all(streams, StreamDecoder)
     checked = [s._checked(c) for s, c in zip(streams, columns, strict=True)]
     return _together(streams, checked)
 
 
 def _check_all(streams: Sequence[_Stream], kind: type[_Stream]) -> None:
-    """Before any of them takes a step."""
+    """Raises an error before any of the streams takes a step."""
     for stream in streams:
         if not isinstance(stream, kind):
             raise TypeError(f"a {type(stream).__name__}, not a {kind.__name__}")

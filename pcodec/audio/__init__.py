@@ -34,7 +34,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # What only names a suffix loads no library.
+    # Names of suffixes load no library.
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"pcodec.audio.{module}"), name)

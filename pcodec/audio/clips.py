@@ -12,15 +12,15 @@ from pcodec.errors import AudioError, nearest
 
 
 def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
-    """(file, what is known of it) of each clip: of a folder, a tsv with a column `path`, or a file.
+    """(file, fields) of each clip of a folder, of a tsv list with a column `path`, or of a file.
 
-    A file of which no `path` is known has its name below the folder for it.
+    Without a list the only field is `path`, relative to the folder.
     """
     if data.suffix.lower() in AUDIO_SUFFIXES:
         return [(data, {"path": data.name})]
     if data.is_file():
         with data.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            # A list is UTF-8, whatever the names of files are taken for here.
+            # A list is UTF-8; the encoding of file names may differ.
             return [
                 (data.parent / os.fsdecode(row["path"].encode()), row)
                 for row in read_tsv(file, data)
@@ -30,7 +30,7 @@ def read_list(data: Path) -> list[tuple[Path, dict[str, str]]]:
 
 
 def read_tsv(file: Iterable[str], name: Path | str) -> list[dict[str, str]]:
-    """The rows of a tab-separated list, each with a `path`; AudioError if it is none."""
+    """The rows of a tab-separated list, each with a `path`; AudioError if it is not one."""
     try:
         rows = list(csv.DictReader(file, delimiter="\t"))
     except csv.Error as error:
@@ -46,14 +46,14 @@ def read_tsv(file: Iterable[str], name: Path | str) -> list[dict[str, str]]:
 
 
 def _but(column: str, rows: list[dict[str, str]]) -> str:
-    """The end of a message about a missing column: what may be that one, misspelt."""
+    """The end of a message about a missing column: a similar name, probably a misspelling."""
     there = [name for name in (rows or [{}])[0] if name is not None]  # of surplus fields
     like = nearest(column, there)
     return f", but {like!r}" if like else ""
 
 
 def find_clips(data: Path) -> list[tuple[Path, str]]:
-    """(file, speaker) of each clip of a list; unless told, a file's folder is its speaker."""
+    """(file, speaker) of each clip; without a column `speaker`, the folder is the speaker."""
     clips = read_list(data)
     rows = [row for _, row in clips]
     if rows and "speaker" not in rows[0] and (but := _but("speaker", rows)):

@@ -1,4 +1,4 @@
-"""What samples are: finite, mono, float32, with full scale at 1; and as whole numbers in files."""
+"""Samples in memory (finite, mono, float32, full scale at 1) and as integers in files."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pcodec.errors import AudioError, AudioWarning
 Samples = NDArray[np.float32]
 
 MAX_SAMPLE = 4.0
-"""Floats may exceed full scale; beyond this the codec's own would leave their range."""
+"""Largest sample; floats may exceed full scale, but not the range of the codec."""
 CANCELLED = 0.1
-"""Of the power that the mean of unrelated channels has, what is left where they cancel out."""
+"""Share of the expected power of the mean below which channels cancel out."""
 _WINDOW = 16000
-"""Frames over which that is judged."""
+"""Frames over which that power is measured."""
 
 
 def bytes_of(encoding: str) -> int:
-    """Bytes of a sample: ``encoding`` is as NumPy names types, besides "<i3", "alaw", "ulaw"."""
+    """Bytes per sample; ``encoding`` is a type of NumPy, "<i3", "alaw" or "ulaw"."""
     return 1 if encoding.endswith("law") else int(encoding[-1])
 
 
 def from_bytes(
     data: bytes | memoryview, encoding: str, channels: int = 1, channel: int | None = None
 ) -> Samples:
-    """Samples of files -> (frames, channels), or (frames, 1) of one channel; full scale is 1."""
+    """Bytes of a file -> samples (frames, channels), or (frames, 1) of one channel."""
     width = bytes_of(encoding)
     data = memoryview(data)[: len(data) // (channels * width) * channels * width]
     of = slice(None) if channel is None else slice(channel, channel + 1)
@@ -44,7 +44,7 @@ def from_bytes(
         x = four.view(f"{encoding[0]}i4")[..., 0]
     else:
         x = np.frombuffer(data, encoding).reshape(-1, channels)[:, of]
-    with np.errstate(over="ignore"):  # what is beyond float32 is as good as infinite
+    with np.errstate(over="ignore"):  # beyond float32 counts as infinite
         y = x.astype(np.float32)
     if encoding[1] == "u":
         y -= 128
@@ -54,10 +54,10 @@ def from_bytes(
 
 
 def to_integers(x: NDArray[np.floating[Any]], bits: int) -> NDArray[np.int32]:
-    """Samples with full scale at 1 -> whole numbers of so many bits: the nearest, clipped.
+    """Samples with full scale at 1 -> integers of some bits, rounded and clipped.
 
-    The one rule for every output, so that silence is silence, and numbers that were read come
-    out as they were.
+    The only rule for all outputs: silence stays silent, and integers that were read are written
+    unchanged.
     """
     full = 1 << (bits - 1)
     y = np.rint(np.asarray(x, np.float64) * full)
@@ -73,7 +73,7 @@ def to_bytes(x: Samples, encoding: str) -> bytes:
 
 @functools.cache
 def _law_table(encoding: str) -> Samples:
-    """What each byte means."""
+    """Sample by byte."""
     what: dict[str, Any] = {"format": "RAW", "subtype": encoding.upper(), "channels": 1}
     table: Samples
     table, _ = soundfile.read(io.BytesIO(bytes(range(256))), dtype="float32", samplerate=1, **what)
@@ -81,19 +81,19 @@ def _law_table(encoding: str) -> Samples:
 
 
 class Downmix:
-    """The mean of channels, and what is lost by it."""
+    """The mean of channels, with counts of what is lost by it."""
 
     def __init__(self) -> None:
         self.not_finite = 0
-        """Samples that were NaN or infinite, and became 0."""
+        """Samples that were NaN or infinite; they become 0."""
         self.clipped = 0
-        """Samples beyond `MAX_SAMPLE`, cut off there."""
+        """Samples beyond `MAX_SAMPLE`; they are clipped."""
         self.cancelled = 0
         """Frames whose channels cancel out."""
         self._frames, self._apart, self._together = 0, 0.0, 0.0
 
     def __call__(self, x: Samples) -> Samples:
-        """(n, channels) -> (n,): finite, not far beyond full scale."""
+        """(n, channels) -> (n,), finite and within `MAX_SAMPLE`."""
         if not np.abs(x).max(initial=0.0) <= MAX_SAMPLE:
             bad = ~np.isfinite(x)
             self.not_finite += int(bad.sum())
@@ -116,15 +116,15 @@ class Downmix:
             self.finish()
 
     def finish(self) -> None:
-        """Judges what is left."""
-        # Below -90 dB of full scale nothing is lost, and few frames cancel out by chance.
+        """Counts frames whose channels cancel out."""
+        # Below -90 dB of full scale nothing is lost; a few frames cancel out by chance.
         audible = self._apart > 1e-9 * self._frames and self._frames >= _WINDOW // 10
         if audible and self._together < CANCELLED * self._apart:
             self.cancelled += self._frames
         self._frames, self._apart, self._together = 0, 0.0, 0.0
 
     def losses(self, rate: int | None = None) -> list[str]:
-        """What was lost, a sentence each; of a file, whose rate in Hz is given, or an array."""
+        """What was lost, one sentence each; rate: of a file in Hz, None for an array."""
         texts = []
         if self.not_finite:
             texts.append(f"{self.not_finite} samples are NaN or infinite and become 0")
@@ -146,7 +146,7 @@ def int16(samples: Samples) -> NDArray[np.int16]:
 
 
 def floats(pieces: list[Any]) -> Samples:
-    """The other way round."""
+    """16-bit integers as samples."""
     joined: Samples = (np.concatenate(pieces).astype(np.float32) / 32768).astype(np.float32)
     return joined
 
@@ -154,8 +154,8 @@ def floats(pieces: list[Any]) -> Samples:
 def clean(x: NDArray[Any]) -> Samples:
     """(n,) or (n, channels) -> finite mono samples (n,).
 
-    Floats have full scale at 1; integers must be int16 or int32, which say theirs. AudioError if
-    it is of another shape or type; an AudioWarning tells of samples that are lost.
+    Floats have full scale at 1; integers must be int16 or int32. AudioError for another shape or
+    type; AudioWarning if samples are lost.
     """
     x = np.asarray(x)
     if x.ndim not in (1, 2) or (x.ndim == 2 and not x.shape[1]):
@@ -171,7 +171,7 @@ def clean(x: NDArray[Any]) -> Samples:
         raise AudioError(
             f"samples of type {x.dtype}: give floats with full scale at 1, or int16 or int32"
         )
-    with np.errstate(over="ignore"):  # what is beyond float32 is as good as infinite
+    with np.errstate(over="ignore"):  # beyond float32 counts as infinite
         x = x.astype(np.float32, copy=False)
     if x.ndim == 1 and np.abs(x).max(initial=0.0) <= MAX_SAMPLE:
         return x

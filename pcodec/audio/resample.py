@@ -9,7 +9,7 @@ from pcodec.audio.pcm import Samples
 
 
 class Resampler:
-    """Rate conversion in chunks (soxr, high quality); an exact number of samples in all.
+    """Rate conversion in chunks (soxr, high quality), with an exact total length.
 
     n samples at ``rate`` become `resampled_length` (n) samples, whatever the chunks.
     """
@@ -20,7 +20,7 @@ class Resampler:
         self.taken = self.given = 0
 
     def __call__(self, x: Samples, last: bool = False) -> Samples:
-        """The next samples (n,); ``last`` says that none follow."""
+        """Converts the next samples (n,); ``last``: none follow."""
         self.taken += len(x)
         y = x if self._soxr is None else self._soxr.resample_chunk(x, last)
         if last:
@@ -31,5 +31,5 @@ class Resampler:
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Samples at the new rate that cover so many at the old one."""
+    """Number of samples at the new rate that cover ``length`` at the old one."""
     return -(-samples * new_rate // rate)

@@ -1,4 +1,4 @@
-"""Bytes of files and streams: those that come next can be looked at, tags are passed over."""
+"""Bytes of files and streams, with look-ahead; tags are skipped."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _PORTION = 1 << 20
 
 
 class Source:
-    """Bytes in order, from a stream that need not seek; the next ones can be looked at first.
+    """Bytes of a stream that need not seek, with look-ahead.
 
-    A stream that does not block is waited for.
+    A non-blocking stream is waited for.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._ahead = bytearray()
-        """Bytes that were looked at and not taken."""
+        """Bytes that were looked at and not read."""
 
     def peek(self, size: int, offset: int = 0) -> bytes:
-        """The next bytes after ``offset``, which stay; fewer only at the end."""
+        """Looks at the next bytes after ``offset``; fewer only at the end."""
         while len(self._ahead) < offset + size:
             data = self._some(offset + size - len(self._ahead))
             if not data:
@@ -30,7 +30,7 @@ class Source:
         return bytes(self._ahead[offset : offset + size])
 
     def read(self, size: int) -> bytes:
-        """The next bytes; fewer only at the end."""
+        """Reads the next bytes; fewer only at the end."""
         if not self._ahead:
             data = self._some(size)
             if len(data) == size or not data:
@@ -41,11 +41,11 @@ class Source:
         return data
 
     def read_some(self, size: int) -> bytes:
-        """What there is of the next bytes, one at least; b"" at the end."""
+        """Reads the next bytes that are available, at least one; b"" at the end."""
         return self.read(min(size, len(self._ahead))) if self._ahead else self._some(size)
 
     def skip(self, size: int | None = None) -> int:
-        """Passes over bytes, or over all that follow; returns how many there were."""
+        """Skips bytes, or the rest; returns their number."""
         skipped = 0
         while size is None or skipped < size:
             data = self.read_some(_PORTION if size is None else min(_PORTION, size - skipped))
@@ -63,9 +63,9 @@ class Source:
 
 
 class Window:
-    """A part of a file as a file to read, with other bytes before it.
+    """A part of a file as a file to read, preceded by other bytes.
 
-    For libsndfile, through which no exception passes: `error` is the one that a read met.
+    For libsndfile, which passes no exceptions on: `error` is the first one of a read.
     """
 
     def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
@@ -83,7 +83,7 @@ class Window:
             if len(data) < size:
                 self._file.seek(self._start + self._position + len(data) - len(self._head))
                 data += self._file.read(size - len(data))
-        except BaseException as error:  # an interrupt too
+        except BaseException as error:  # interrupts too
             self.error = error
             data = b""
         self._position += len(data)
@@ -100,7 +100,7 @@ class Window:
 
 
 def tag_before(head: bytes) -> int:
-    """Bytes of the ID3v2 tag at a place, of which at least ten bytes are given; 0 if none."""
+    """Size of the ID3v2 tag that begins with these bytes, at least ten; 0 if there is none."""
     if len(head) < 10 or head[:3] != b"ID3" or 0xFF in head[3:5] or max(head[6:10]) > 127:
         return 0
     size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
@@ -108,7 +108,7 @@ def tag_before(head: bytes) -> int:
 
 
 def tags_after(file: BinaryIO, start: int, end: int) -> int:
-    """Bytes of the tags (ID3v1, APE) that a part of a file ends with."""
+    """Size of the tags (ID3v1, APE) at the end of a part of a file."""
     taken = 0
     while True:
         here = end - taken

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _FLOATS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III")
-"""Sample formats that take floats."""
+"""Sample formats of floats."""
 _BITS = {
     **dict.fromkeys(("PCM_S8", "PCM_U8"), 8),
     **dict.fromkeys(("PCM_24", "ALAC_24", "DWVW_24"), 24),
@@ -32,7 +32,7 @@ _BITS = {
     "ALAC_20": 20,
     "DWVW_12": 12,
 }
-"""Of the others, how many bits they keep, where it is not 16."""
+"""Bits of the other sample formats, where they are not 16."""
 _BYTES = {
     **dict.fromkeys(("PCM_S8", "PCM_U8", "ULAW", "ALAW"), 1),
     "PCM_24": 3,
@@ -40,14 +40,14 @@ _BYTES = {
     "FLOAT": 4,
     "DOUBLE": 8,
 }
-"""Bytes of a sample, where they are not two, or fewer."""
+"""Bytes per sample, where they are more than two."""
 
 
 class Writer:
     """An audio sink, mono: a file of any type that libsndfile writes, or a stream.
 
-    On a stream that cannot seek, a WAV header of unknown length goes ahead (as ffmpeg's and
-    sox's do); another type is written as a whole at the end. With ``raw``, bare samples.
+    To a stream that cannot seek, a WAV file is written with a header of unknown length, as by
+    ffmpeg and sox; a file of another type is written at the end. With ``raw``, bare samples.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Writer:
         frames: int | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """rate: Hz of the samples that come; `rate` is that of those that are written.
+        """rate: of the samples that are passed, Hz; the attribute `rate` is that of the file.
 
-        frames: how many will come, if that is known. AudioError if they cannot be written.
-        tags: as `read_tags` gives them; `lost_tags` are the names of those that are not written.
+        frames: their number, if known. tags: as `read_tags` gives them; `lost_tags` has the names
+        of those that are not written. AudioError if the samples cannot be written.
         """
         self.lost_tags = list(tags or ())
         self._sink, self._format = sink, format
@@ -110,17 +110,17 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
-        elif self._file is not None:  # while there is something to close it on
+        elif self._file is not None:  # before its target is closed
             with contextlib.suppress(soundfile.LibsndfileError):
                 self._file.close()
 
     def write(self, x: Samples) -> None:
-        """Samples (n,); beyond full scale they are clipped."""
+        """Writes samples (n,), clipped to full scale."""
         self._check_length(self._resampler.taken + len(x))
         self._write(self._resampler(x))
 
     def close(self) -> None:
-        """AudioError if nothing was written and the format has no way to say so."""
+        """Ends the file; AudioError if it is empty and its format cannot be."""
         self._write(self._resampler(np.zeros(0, np.float32), last=True))
         if self._file is not None:
             self._watched.run(self._file.close)
@@ -141,12 +141,12 @@ class Writer:
             self._watched.run(lambda: file.write(np.clip(x, -1.0, 1.0)))
         else:
             bits = _BITS.get(self._subtype, 16)
-            # libsndfile takes the high bits.
+            # libsndfile uses the high bits.
             y = to_integers(x, bits) << (32 - bits)
             self._watched.run(lambda: file.write(y))
 
     def _check_length(self, frames: int) -> None:
-        """AudioError if so many, at the rate that they come with, are too many for the file."""
+        """AudioError if this number of samples is too large for the file."""
         if self._most is not None and frames * self.rate > self._most * self._resampler.rate:
             hours = self._most / self.rate / 3600
             raise AudioError(
@@ -156,19 +156,19 @@ class Writer:
 
 
 def _is_regular(file: BinaryIO) -> bool:
-    """A file with a beginning to go back to."""
+    """Whether a file can seek to its beginning."""
     return file.seekable() and stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not file.tell()
 
 
 class ErrorCapturingFile:
-    """A file that libsndfile writes, through which no exception passes; keeps the first one."""
+    """A file for libsndfile, which passes no exceptions on; keeps the first one."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._error: BaseException | None = None
 
     def run(self, do: Callable[[], object]) -> None:
-        """Lets libsndfile write; raises the error that it met."""
+        """Runs a call of libsndfile; raises the error of the file."""
         try:
             do()
         except (soundfile.LibsndfileError, AssertionError) as error:

@@ -1,4 +1,4 @@
-"""The document of `pcodec eval` (JSON, "pcodec-eval/1"): its shape, and whether a file has it."""
+"""The document of `pcodec eval` (JSON, "pcodec-eval/1"): its schema, and a check of files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DOCUMENT = {
 
 
 def check(value: Any, shape: Any, where: str) -> None:
-    """Whether a part of the document has a shape; PcodecError says where it has not."""
+    """Checks a part of the document against its shape; PcodecError names the place."""
     if isinstance(shape, tuple) and not isinstance(shape, Each):
         if value is None:
             return
@@ -69,10 +69,10 @@ def check(value: Any, shape: Any, where: str) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The document in a file; PcodecError if there is none."""
+    """Reads the document in a file; PcodecError if it is not one."""
     try:
         results = json.loads(path.read_bytes())
-    except ValueError as error:  # bytes that are no text, too
+    except ValueError as error:  # not UTF-8, or not JSON
         raise PcodecError.of_file(path, f"is not JSON ({error})") from error
     except RecursionError:
         raise PcodecError.of_file(path, "is not JSON of this kind (nested too deeply)") from None

@@ -1,7 +1,7 @@
-"""`pcodec eval`: every file through every codec, every metric of that, into one document.
+"""`pcodec eval`: all files through all codecs and metrics, into one document.
 
 The document (JSON, "pcodec-eval/1") is what `pcodec report` and docs/results.py read.
-Whatever has been coded or measured once is kept in a cache, keyed by content.
+Coded files and scores are kept in a cache, keyed by content.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from pcodec.pcx.compact import entropy_model
 from pcodec.pcx.parser import Parser
 
 LONGEST_DELAY = 4000
-"""samples: what may be a codec's delay"""
+"""Largest delay of a codec that is looked for, in samples."""
 
 
 def correlate(a: Samples, b: Samples) -> tuple[int, float]:
-    """By how many samples b comes later than a, and how well they then correlate."""
+    """The delay of b against a in samples, and their correlation at that delay."""
     size = 1 << int(np.ceil(np.log2(max(len(a) + len(b), 2 * LONGEST_DELAY) + 1)))
     correlation = np.fft.irfft(np.fft.rfft(b, size) * np.fft.rfft(a, size).conj(), size)
     near = np.concatenate([correlation[-LONGEST_DELAY:], correlation[: LONGEST_DELAY + 1]])
@@ -55,7 +55,7 @@ def correlate(a: Samples, b: Samples) -> tuple[int, float]:
 
 
 def envelope(samples: Samples) -> Samples:
-    """Amplitude over 10 ms, less its mean."""
+    """Envelope over 10 ms, without its mean."""
     window = np.hanning(162)[1:-1]
     power = np.convolve(np.square(samples, dtype=np.float64), window / window.sum(), "same")
     amplitude = np.sqrt(power + 1e-6)
@@ -64,10 +64,10 @@ def envelope(samples: Samples) -> Samples:
 
 
 def delay(reference: Samples, decoded: Samples) -> int:
-    """By how many samples the decoded comes later: the peak of the cross-correlation.
+    """The delay of the decoded samples: the peak of the cross-correlation.
 
-    Of the waveforms, or where those have little in common, since the codec makes phases up,
-    of the envelopes; which tell it to about 2 ms, so less than that is none.
+    The waveforms are correlated, or, where a codec does not keep phases, the envelopes. Those are
+    precise to about 2 ms, so a smaller delay counts as none.
     """
     late, likeness = correlate(reference, decoded)
     if likeness > 0.5:
@@ -77,15 +77,15 @@ def delay(reference: Samples, decoded: Samples) -> int:
 
 
 def align(decoded: Samples, late: int, length: int) -> Samples:
-    """Decoded samples without a delay, cut or filled up to a length."""
+    """Decoded samples without a delay, cut or zero-padded to a length."""
     decoded = np.pad(decoded, (max(0, -late), 0))[max(0, late) :][:length]
     return np.pad(decoded, (0, length - len(decoded)))
 
 
 def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean (Efron's percentiles), always the same one."""
+    """95 % bootstrap interval of the mean (Efron's percentiles), with a fixed seed."""
     rng = np.random.default_rng(0)
-    # Not all at once: of many files that would be much.
+    # In portions, to save memory with many files.
     means = [
         values[rng.integers(len(values), size=(100, len(values)))].mean(1)
         for _ in range(0, resamples, 100)
@@ -95,7 +95,7 @@ def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float
 
 
 class Cache:
-    """A folder of what was found out before: key -> JSON, and arrays beside it."""
+    """A folder of earlier results: key -> JSON, with arrays beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,14 +107,14 @@ class Cache:
 
     @staticmethod
     def write(path: Path, data: bytes) -> None:
-        """All of it, or nothing: other workers read it meanwhile."""
+        """Written atomically, as other workers read it."""
         path.parent.mkdir(exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         part.write_bytes(data)
         part.replace(path)
 
     def json(self, path: Path, make: Callable[[], Any]) -> Any:
-        """What lies at a path, or what ``make`` gives, which then lies there."""
+        """The cached value at a path, else that of ``make``, which is then stored."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads(path.read_bytes())
         value = make()
@@ -143,7 +143,7 @@ def _version(metric: str) -> str:
 
 
 def _start() -> None:
-    """What a worker begins with. Warnings and prints would be others' packages'."""
+    """Prepares a worker; silences warnings and prints of the metrics' packages."""
     import warnings
 
     warnings.simplefilter("ignore")
@@ -179,7 +179,7 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
         }
 
     result: dict[str, Any] = kept.json(key, make)
-    # Where the cache lies now; what somebody took out of it is made again.
+    # At the cache's present path; a file that was deleted is made again.
     samples, stream = key.with_suffix(".s16"), key.with_suffix(".pcx")
     if not samples.exists() or (result["has_stream"] and not stream.exists()):
         result = make()
@@ -188,7 +188,7 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
 
 
 def decoded(samples: str, late: int, length: int) -> Samples:
-    """What `code` has left in the cache, aligned with the original."""
+    """The decoded samples that `code` stored in the cache, aligned with the original."""
     whole = np.fromfile(samples, "<i2").astype(np.float32) / np.float32(32768)
     return align(whole, late, length)
 
@@ -196,7 +196,7 @@ def decoded(samples: str, late: int, length: int) -> Samples:
 def score(
     path: Path, samples: str, late: int, metrics: list[str], folder: Path
 ) -> dict[str, tuple[float | None, str | None]]:
-    """By metric: (a file's score, None), or (None, why there is none)."""
+    """Per metric: (score of a file, None), or (None, why there is none)."""
     kept, reference = Cache(folder), read(path, RATE)
     other = decoded(samples, late, len(reference))
 
@@ -213,7 +213,7 @@ def score(
         key = kept.path("score", *both, metric, _version(metric))
         try:
             value, why = kept.json(key, functools.partial(measure, metric))
-        except Exception as error:  # a metric's own fault, and not kept: it may pass
+        except Exception as error:  # a fault of the metric; not cached, as it may pass
             value, why = None, f"{type(error).__name__}: {error}"
         scores[metric] = value, why
     return scores
@@ -240,7 +240,7 @@ def codebook_use(streams: list[str]) -> dict[str, Any] | None:
 
 
 class Evaluation:
-    """What to do, and the processes that do it, each on one core."""
+    """The tasks of an evaluation, and the processes that run them, each on one core."""
 
     def __init__(
         self, data: Path, specs: list[str], metrics: list[str], model: str | None,
@@ -272,7 +272,7 @@ class Evaluation:
             except peers.AbsentError as error:
                 self.absent[name] = str(error)
         context = multiprocessing.get_context("spawn")
-        # Of one thread each, NumPy's and torch's too.
+        # With one thread each, in NumPy and torch too.
         os.environ["OMP_NUM_THREADS"] = "1"
         self.pool = ProcessPoolExecutor(workers, context, _start)
 
@@ -288,7 +288,7 @@ class Evaluation:
             raise
 
     def run(self) -> dict[str, Any]:
-        """All of it; the document."""
+        """Runs everything; returns the document."""
         with self.pool:
             return self._run()
 
@@ -309,7 +309,7 @@ class Evaluation:
                 refused[i].append({"codec": name, "metric": None, "why": str(error)})
         if present and not coded:
             raise PcodecError(next(r["why"] for r in itertools.chain(*refused)))
-        # A codec's delay is a constant; one file's estimate may be wrong by a pitch period.
+        # A codec's delay is constant; the estimate of one file may be off by a pitch period.
         delays = {
             name: int(np.median([c["delay"] for (n, _), c in coded.items() if n == name]))
             for name in present
@@ -325,7 +325,7 @@ class Evaluation:
                 scores[name, i][metric] = value
                 if why is not None:
                     refused[i].append({"codec": name, "metric": metric, "why": why})
-        # Of a file that no codec could read nothing is known.
+        # Nothing is known about a file that no codec could read.
         lengths = [0] * len(paths)
         for (_, i), c in coded.items():
             lengths[i] = c["length"]
@@ -372,7 +372,7 @@ class Evaluation:
 
         versions = {name: importlib.metadata.version(name) for name in ("numpy", "soxr")}
         versions |= dict(_package_version(METRICS[metric]) for metric in self.metrics)
-        # Whatever the distribution is called that brought it: onnxruntime-gpu, ...
+        # The distribution may have another name, such as onnxruntime-gpu.
         versions["onnxruntime"] = onnxruntime.__version__
         versions["pcodec-speech"] = pcodec.__version__
         return dict(sorted(versions.items()))
@@ -381,7 +381,7 @@ class Evaluation:
         self, name: str, coded: dict[tuple[str, int], dict[str, Any]],
         scores: dict[tuple[str, int], dict[str, float | None]], lengths: list[int],
     ) -> dict[str, Any]:  # fmt: skip
-        """A codec's line of the table."""
+        """One codec of the document."""
         own = {i: c for (n, i), c in sorted(coded.items()) if n == name}
         if name in self.absent or not own:
             why = self.absent.get(name, "no file could be coded")
@@ -414,7 +414,7 @@ class Evaluation:
         }
 
     def keep_samples(self, document: dict[str, Any], count: int, folder: Path) -> None:
-        """Leaves the audio of some files, evenly chosen, in a folder, for the report."""
+        """Writes the audio of some files, evenly chosen, into a folder for the report."""
         total = len(self.rows)
         for i in sorted({round(k * (total - 1) / max(1, count - 1)) for k in range(count)}):
             if i >= total or not any(k == i for _, k in self.coded):
@@ -428,7 +428,7 @@ class Evaluation:
             for (name, k), c in self.coded.items():
                 if k != i:
                     continue
-                # Names can be anything; files are numbered.
+                # Files are numbered, as names can contain anything.
                 stem = f"{self.names.index(name):02d}"
                 samples = decoded(c["samples"], self.delays[name], len(reference))
                 soundfile.write(os.fsencode(here / f"{stem}.flac"), int16(samples), RATE)

@@ -1,4 +1,4 @@
-"""Speech quality metrics: of decoded speech against its original, both at 16 kHz, aligned."""
+"""Speech quality metrics of decoded speech against its original, both at 16 kHz, aligned."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Samples = NDArray[np.float32]
 RATE = 16000
 
 
-class MetricUndefined(ValueError):  # noqa: N818 - it is no error of the caller's
-    """A metric says nothing of a file; why."""
+class MetricUndefined(ValueError):  # noqa: N818 - not an error of the caller
+    """The metric is undefined for this file; the message says why."""
 
 
 def pesq_wb(reference: Samples, decoded: Samples) -> float:
@@ -45,7 +45,7 @@ def _stoi(reference: Samples, decoded: Samples, extended: bool) -> float:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         score = float(pystoi.stoi(reference, decoded, RATE, extended=extended))
-    if caught:  # it says 1e-5 and warns
+    if caught:  # pystoi returns 1e-5 and warns
         raise MetricUndefined("less than 0.4 s of speech")
     return score
 
@@ -188,7 +188,7 @@ def _distillmos() -> Any:
     import sys
     import types
 
-    # It imports torchaudio only to read files, and torchaudio does not fit every torch.
+    # distillmos needs torchaudio only to read files, and torchaudio does not fit every torch.
     sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
     from distillmos import ConvTransformerSQAModel
 
@@ -223,12 +223,12 @@ def speaker_similarity(reference: Samples, decoded: Samples) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric, and all that is said of it anywhere: this is the only place that lists one."""
+    """A metric in the registry, the only place that lists it."""
 
     name: str
-    """what `--metrics` and the JSON document call it"""
+    """Name in `--metrics` and in the JSON document."""
     title: str
-    """what tables call it"""
+    """Name in tables."""
     score: Callable[[Samples, Samples], float]
     """Score of (reference, decoded), both (n,) at 16 kHz; raises MetricUndefined.
     Its docstring is the definition that tables and reports quote."""
@@ -238,11 +238,11 @@ class Metric:
     package: str = "numpy"
     """The module that the score needs; without it, asking for the metric is an error."""
     distribution: str = ""
-    """What pip calls the package, where that is not the module's name."""
+    """Name of the package for pip, where it differs from the module's."""
     digits: int = 3
-    """decimals in the tables of docs/results.md"""
+    """Decimals in the tables of docs/results.md."""
     default: bool = True
-    """Whether `pcodec eval` measures it unless told otherwise; its package is in extra eval."""
+    """Whether `pcodec eval` measures it by default; its package is then in the extra eval."""
 
     @property
     def definition(self) -> str:
@@ -278,7 +278,7 @@ METRICS: dict[str, Metric] = {
 
 
 def or_nan(metric: str, reference: Samples, decoded: Samples) -> float:
-    """A score, or nan where there is none."""
+    """The score, or NaN where it is undefined."""
     try:
         return METRICS[metric].score(reference, decoded)
     except MetricUndefined:

@@ -1,4 +1,4 @@
-"""The networks in torch, to be trained; `pcodec.runtime` has those that run, file by file.
+"""The networks in torch, for training. `pcodec.runtime` has the same ones to run, file by file.
 
-Every tensor of features is laid out ``(batch, time, channels)``.
+Tensors of features are ``(batch, time, channels)``.
 """

@@ -1,10 +1,9 @@
-"""Weights on disk: safetensors, one file for each part of a model.
+"""Weights on disk: safetensors, one file per part of a model.
 
-They have half precision. The two products of a ConvNeXt block in what is decoded are multiplied as
-bytes (`runtime/graph.py`); they are stored as bytes, too, with a step for each output.
+They have half precision. The weights that `runtime/graph.py` multiplies as bytes (the two products
+of a ConvNeXt block of the decoder) are stored as bytes, with a step per output.
 
-`PARTS` says which file holds which part, so that a better decoder does not change the
-encoder's file, and the other way round.
+`PARTS` maps files to networks, so that a new decoder does not change the encoder's file.
 """
 
 from __future__ import annotations
@@ -118,7 +117,7 @@ class Networks(nn.Module):
             self.quantizer.resume()
 
     def part_tensors(self, part: str) -> dict[str, Tensor]:
-        """The tensors of a part by name, sharing memory with the networks."""
+        """The tensors of a part by name; they share memory with the networks."""
         return {
             name: tensor.detach()
             for name, tensor in self.state_dict().items()
@@ -128,7 +127,7 @@ class Networks(nn.Module):
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What a model folder's config.json says, if there is one; PcodecError if it is none."""
+    """The content of a model folder's config.json, {} without one; PcodecError if not JSON."""
     path = folder / "config.json"
     try:
         about: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -179,7 +178,7 @@ def save_half(tensors: dict[str, Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """What to write, so that a file is there whole, the old or the new one, at any time."""
+    """A temporary path to write; it replaces the file when the context ends."""
     part = path.with_name(f"{path.name}.part")
     yield part
     part.replace(path)

@@ -1,4 +1,4 @@
-"""What stands in for lost columns: a masked model of the grid of latents."""
+"""Concealment of lost columns: a masked model of the grid of latents."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
 class Concealment(nn.Module):
-    """Predicts lost columns: the last one received before, and a correction.
+    """Predicts lost columns as a correction of the last one received before.
 
-    It sees which columns are lost, and nothing in their place; so it foresees each column
-    of a burst at once, and its own errors do not add up. It sees one column after a lost
-    one, where that is known: the decoder waits for it anyway.
+    It sees which columns are lost, and zeros in their place. So it predicts each column of a burst
+    directly, and its errors do not accumulate. It also sees one column after a lost one, where
+    that is known: the decoder looks ahead as far anyway.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -32,9 +32,9 @@ class Concealment(nn.Module):
 
     @staticmethod
     def hold(latents: Tensor, lost: Tensor) -> Tensor:
-        """Latents (B, columns, rows, dim) with the last one received in place of each lost one.
+        """Latents (B, columns, rows, dim), each lost one replaced by the last one received.
 
-        lost: (B, columns), bool. Before the first one received stand zeros.
+        lost: (B, columns), bool. Before the first one received there are zeros.
         """
         number = torch.arange(1, lost.shape[1] + 1, device=lost.device)
         heard = torch.where(lost, 0, number).cummax(1).values
@@ -43,10 +43,10 @@ class Concealment(nn.Module):
         return padded.gather(1, index)
 
     def forward(self, latents: Tensor, lost: Tensor) -> Tensor:
-        """What `hold` gives, and for the lost columns the correction of it."""
+        """`hold`, plus a correction of the lost columns."""
         held = self.hold(latents, lost).flatten(2)
         missing = lost[..., None]
-        # What comes after the last column is not known: as if it were lost.
+        # The column after the last one is unknown, so it counts as lost.
         held = torch.cat([held, held[:, -1:]], 1)
         missing = torch.cat([missing, torch.ones_like(missing[:, :1])], 1)
         x = self.embed(torch.cat([held, held * ~missing, missing.to(held)], -1))

@@ -35,7 +35,7 @@ class PatchDecoder(nn.Module):
         self.refine_low = nn.Linear(width, low)
 
     def coarse(self, latents: Tensor) -> Tensor:
-        """Each patch by itself: (B, columns, rows, dim) -> (B, frames, bands), normalised."""
+        """The linear path: (B, columns, rows, dim) -> (B, frames, bands), normalised."""
         patches = self.skip(latents[:, :, : self.mel_rows]).unflatten(-1, (self.frames, self.bands))
         return patches.transpose(2, 3).flatten(3).flatten(1, 2)
 

@@ -1,10 +1,9 @@
 """The patch VQ-VAE's encoder: log-mel picture and low band -> grid of latents.
 
-That of arXiv 2509.02244, section 3. A patch is 4 bands x 4 frames; a column is all the
-patches of 4 frames. The paper convolves in two dimensions. On a CPU that is the slowest way, so
-here a column is mixed by dense products at the column rate, beside a linear path that keeps each
-latent tied to its own patch. The last rows of a column are no patches: they code the waveform of
-the low band, which tells when, where a mel tells how loud.
+As in arXiv 2509.02244, section 3. A patch is 4 bands x 4 frames; a column is all patches of 4
+frames. The paper convolves in two dimensions, which is slow on a CPU. Here dense products at the
+column rate mix a column, and a linear path ties each latent to its own patch. The last rows of a
+column are not patches: they code the waveform of the low band, and with it the phases.
 """
 
 from __future__ import annotations

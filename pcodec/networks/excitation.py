@@ -1,7 +1,7 @@
-"""The excitation of the spectral vocoder: a pulse train of the voice's pitch, or noise.
+"""The excitation of the spectral vocoder: a pulse train at the pitch of the voice, or noise.
 
-In the spirit of the neural source-filter models (Wang et al. 2019), but at the frame rate
-and in closed form: what the short-time spectrum of a pulse train is, not the train itself.
+As in neural source-filter models (Wang et al. 2019), but at the frame rate and in closed form:
+the short-time spectrum of a pulse train instead of the train.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
 def hann_transform(bins: Tensor) -> Tensor:
-    """The Fourier transform of a Hann window, so many bins from its middle; 1 there."""
+    """The Fourier transform of a Hann window, ``bins`` from its middle, where it is 1."""
     square = bins.square().clamp(max=4.0)
     result = torch.zeros_like(square)
     for coefficient in HANN_TRANSFORM:
@@ -40,9 +40,9 @@ class Pitch(NamedTuple):
     phase: Tensor
     """Phase of the pulses in the middle of the frame, radians."""
     constant: Tensor
-    """Added to the phase of every harmonic, radians; the polarity of a recording."""
+    """Offset of the phase of every harmonic, radians; it holds the polarity of a recording."""
     voiced: Tensor
-    """Boolean."""
+    """Voicing, bool."""
     frame: Tensor
     """Frame index; selects the row of the noise table."""
 
@@ -54,7 +54,7 @@ class Pitch(NamedTuple):
 
 
 class Excitation(nn.Module):
-    """Predicts pitch and pulses from log-mel and low band, and gives the phases they mean."""
+    """Predicts pitch and pulses from log-mel and low band; gives the phases of the excitation."""
 
     noise: Tensor
     sign: Tensor
@@ -80,8 +80,8 @@ class Excitation(nn.Module):
     def logits(self, normal: Tensor) -> Tensor:
         """Normalised log-mel and low band (B, frames, channels) -> (B, frames, 1 + PITCH_BINS + 4).
 
-        Voicing, classes of pitch, and two phasors, real and imaginary part each: of the pulses,
-        and of what is added to the phase of every harmonic.
+        Voicing, classes of pitch, and two phasors, real and imaginary part each: of the pulses, and
+        of the offset of the phase of every harmonic.
         """
         x = self.embed(normal)
         for block in self.blocks:
@@ -90,7 +90,7 @@ class Excitation(nn.Module):
         return y
 
     def pitch(self, logits: Tensor) -> Pitch:
-        """The track that `logits` mean. It has no memory: each frame knows its own phase."""
+        """The track by `logits`. It has no memory: each frame has its own phase."""
         batch, frames, _ = logits.shape
         voiced = logits[..., 0] > 0
         scores = logits[..., 1 : 1 + PITCH_BINS]
@@ -108,8 +108,9 @@ class Excitation(nn.Module):
     def forward(self, pitch: Pitch) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.
 
-        A pulse train under a Hann window is, at each bin, the sum of the two harmonics
-        about it, each with the window's transform; in the middle of a frame that is real.
+        The spectrum of a pulse train under a Hann window is, at each bin, the sum of the two
+        nearest harmonics, weighted by the window's transform, which is real in the middle of
+        a frame.
         """
         bins = torch.arange(self.n_fft // 2 + 1, device=pitch.phase.device)
         spacing = (pitch.frequency * (self.n_fft / self.sample_rate))[..., None]
@@ -118,7 +119,7 @@ class Excitation(nn.Module):
         below = (place - lower) * spacing
         low, high = hann_transform(torch.stack([below, spacing - below])).unbind(0)
         low = low * (lower > 0)
-        # The upper harmonic is the lower one, turned by one pulse's phase.
+        # The upper harmonic is the lower one, rotated by the phase of the pulses.
         along = low + high * pitch.phase.cos()[..., None]
         across = high * pitch.phase.sin()[..., None]
         power = along.square() + across.square()

@@ -1,7 +1,7 @@
 """The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020).
 
-Transposed convolutions to the sample, each followed by residual blocks of several kernel
-sizes and dilations. Features are (B, time, channels) at the seams, as everywhere.
+Transposed convolutions up to the sample rate, each followed by residual blocks of several kernel
+sizes and dilations. Inputs and outputs are (B, time, channels).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pcodec.networks.layers import CausalConv
 
 
 class CausalConv1d(nn.Module):
-    """Dilated convolution that sees no future; (B, T, channels) -> (B, T, out_channels)."""
+    """Causal dilated convolution; (B, T, channels) -> (B, T, out_channels)."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class CausalConv1d(nn.Module):
 
 
 class CausalUpsample(nn.Module):
-    """Transposed convolution whose frame t reaches samples from ``t * stride`` on."""
+    """Causal transposed convolution: frame t affects samples from ``t * stride`` on."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -70,10 +70,8 @@ class ResidualBlocks(nn.Module):
 class HifiGan(nn.Module):
     """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n).
 
-    They are within [-1, 1].
-
-    Beside the mel it is fed the log amplitude that the pseudo-inverse of the mel filters
-    gives, which spares it from learning the filters.
+    Samples are within [-1, 1]. A second input is the log amplitude by the pseudo-inverse of the mel
+    filters, so that the network need not learn the filters.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -94,7 +92,7 @@ class HifiGan(nn.Module):
 
     def forward(self, mel: Tensor, low: Tensor) -> Tensor:
         inverse: Tensor = self.inverse  # type: ignore[assignment]
-        # What stands before the first mel and after the last has an amplitude, too.
+        # The padding before the first and after the last mel has an amplitude, too.
         ahead = self.look_ahead
         around = (0, 0, self.embed.kernel - 1 - ahead, ahead)
         mel, low = F.pad(mel, around, value=LOG_MEL_MEAN), F.pad(low, around)

@@ -1,4 +1,4 @@
-"""What the networks are made of; features are (B, time, channels)."""
+"""Layers of the networks; features are (B, time, channels)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class CausalConv(nn.Module):
     """Dense convolution over time as one matrix product.
 
-    Output frame t sees input frames ``t + look_ahead - kernel + 1 ... t + look_ahead``;
-    before the first and after the last stand zeros, unless ``padded`` says that x has them.
+    Output frame t sees input frames ``t + look_ahead - kernel + 1 ... t + look_ahead``. Zeros are
+    added at both ends, unless ``padded`` says that x has them.
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int, look_ahead: int = 0) -> None:
@@ -32,8 +32,8 @@ class CausalConv(nn.Module):
 class ConvNeXtBlock(nn.Module):
     """Causal ConvNeXt block (Liu et al. 2022; in 1-D as in Vocos, Siuzdak 2023).
 
-    The depthwise convolution is a sum of shifted products: on a CPU that needs no
-    transposition of the features, and `torch.compile` fuses it with the normalisation.
+    The depthwise convolution is a sum of shifted products. On a CPU that needs no transposed
+    features, and `torch.compile` fuses it with the normalisation.
     """
 
     def __init__(self, channels: int, hidden: int, kernel: int, scale: float) -> None:

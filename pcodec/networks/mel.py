@@ -29,15 +29,15 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("window", torch.hann_window(config.window))
         filters = mel_filters(config.mel_bands, config.n_fft, config.sample_rate)
         self.register_buffer("filters", torch.from_numpy(filters))
-        # From a phase at the start of the frame, where the FFT counts from, to its middle.
+        # Moves phases from the start of the frame, the origin of the FFT, to its middle.
         sign = 1.0 - 2.0 * (torch.arange(1, self.low_bins + 1) % 2)
         self.register_buffer("sign", sign, persistent=False)
 
     def frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Samples with ``overhang`` more on both sides -> log-mel (B, frames, bands), low band.
 
-        The low band (B, frames, 2 * bins) holds the real parts of the spectrum of the frame,
-        then the imaginary parts. Its phases are those in the middle of the frame.
+        The low band (B, frames, 2 * bins) holds the real, then the imaginary parts of the frame's
+        spectrum, with phases relative to the middle of the frame.
         """
         pieces = x.unfold(-1, len(self.window), self.hop)
         spectrum = torch.view_as_real(torch.fft.rfft(pieces * self.window, self.n_fft))
@@ -48,20 +48,20 @@ class MelSpectrogram(nn.Module):
         return mel, low.transpose(-1, -2).flatten(-2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (B, n) -> what `frames` gives; n a multiple of the hop."""
+        """`frames` of samples (B, n), padded with silence; n is a multiple of the hop."""
         return self.frames(F.pad(x, (self.overhang, self.overhang)))
 
 
 def level_of(low: Tensor, frames: int) -> Tensor:
     """Low band (B, columns * frames, 2 * bins) -> its level in each column, (B, columns).
 
-    The root mean square of the complex numbers, and a floor.
+    The root mean square of the complex values, plus a floor.
     """
     power = 2 * low.unflatten(1, (-1, frames)).square().mean((2, 3))
     return (power + LOW_BAND_FLOOR**2).sqrt()
 
 
 def normalize(low: Tensor, level: Tensor) -> Tensor:
-    """Low band (B, frames, 2 * bins) over the level of its columns (B, columns)."""
+    """Low band (B, frames, 2 * bins) divided by the level of its columns (B, columns)."""
     columns = low.unflatten(1, (level.shape[1], -1))
     return (columns / level[..., None, None]).flatten(1, 2)

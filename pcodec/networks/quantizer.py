@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 
 class Quantized(NamedTuple):
-    """What `Quantizer.forward` gives."""
+    """Result of `Quantizer.forward`."""
 
     latents: Tensor
-    """(..., dim); the gradient passes straight through."""
+    """Chosen entries (..., dim); the gradient passes straight through."""
     indices: Tensor
-    """(...), int64"""
+    """Indices of the entries (...), int64."""
     commitment: Tensor
     """Mean squared distance of the latents to their entries, a scalar."""
 
@@ -34,13 +34,13 @@ class Quantizer(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("codebook", torch.zeros(entries, dim))
-        # Moving averages; a count of zero everywhere means: not initialised yet.
+        # Moving averages; all counts are zero until the codebook is initialised.
         self.register_buffer("counts", torch.zeros(entries))
         self.register_buffer("sums", torch.zeros(entries, dim))
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Latents (..., dim) -> indices (...) of the nearest entries."""
-        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
+        # Same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
         nearness = F.linear(latents, self.codebook, -0.5 * self.codebook.square().sum(1))
         return nearness.argmax(-1)
 
@@ -83,13 +83,13 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def resume(self) -> None:
-        """Starts the moving averages from the codebook as it is."""
+        """Starts the moving averages at the current codebook."""
         self.counts.fill_(1)
         self.sums.copy_(self.codebook)
 
     @torch.no_grad()
     def start_from(self, latents: Tensor, rounds: int = 10) -> None:
-        """k-means on latents (n, dim)."""
+        """Starts the codebook by k-means on latents (n, dim)."""
         entries, _ = self.codebook.shape
         self.codebook.copy_(latents[torch.randint(len(latents), (entries,))])
         for _ in range(rounds):

@@ -1,8 +1,8 @@
-"""Vocoders: log-mel and low band to samples, behind one interface.
+"""The spectral vocoder: log-mel and low band to samples.
 
 A vocoder is a module called as ``vocoder(mel, low)`` with mel (B, frames, bands) and low
-(B, frames, 2 * bins), giving samples (B, n), n = frames * hop. `SpectralVocoder` is of the
-family of Vocos (Siuzdak 2023) and FreeV (Lv et al. 2024): it works at the frame rate only.
+(B, frames, 2 * bins); it gives samples (B, n), n = frames * hop. As Vocos (Siuzdak 2023) and FreeV
+(Lv et al. 2024), this one works at the frame rate only.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Spectrum(NamedTuple):
     """A predicted spectrum in polar form, (B, frames, n_fft // 2 + 1) each."""
 
     log_amplitude: Tensor
-    """natural log"""
+    """Natural log of the amplitude."""
     cosine: Tensor
     sine: Tensor
-    """of the phase"""
+    """Cosine of the phase."""
 
     def complex(self) -> Tensor:
         """(B, frames, n_fft // 2 + 1)"""
@@ -36,12 +36,12 @@ class Spectrum(NamedTuple):
 
 
 class Consistency(nn.Module):
-    """One step of Griffin & Lim (1984), with no look-ahead: phases that agree with each other.
+    """One over-relaxed step of Griffin & Lim (1984) without look-ahead: consistent phases.
 
-    Frames come in columns, and before and after them is silence. A frame's samples are
-    overlapped and added with those of the frames before it, and of those after it that come
-    with the same column. The result goes from the phases that it had to those of what that
-    gives, and beyond (Perraudin et al. 2013).
+    Frames come in columns. The samples of a frame are overlap-added with those of the frames before
+    it, and of the later frames of its own column; before and after is silence. The spectrum of that
+    has the consistent phases. The step is over-relaxed: old + 1.6 * (consistent - old), as in
+    Perraudin et al. (2013).
     """
 
     window: Tensor
@@ -51,7 +51,7 @@ class Consistency(nn.Module):
         super().__init__()
         self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames
         self.overlap = self.n_fft // self.hop - 1
-        # The vocoder holds back those it looks ahead at: what it has of the first column.
+        # Frames of the first column that the vocoder has, less its look-ahead.
         self.lead = config.vocoder_look_ahead % self.column
         window = torch.hann_window(self.n_fft)
         weights = window.square().expand(1, self.overlap + self.column, -1)
@@ -60,7 +60,7 @@ class Consistency(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
     def seen(self, pieces: Tensor) -> Tensor:
-        """Whole columns of pieces (B, overlap + frames, n_fft) -> what each frame sees then."""
+        """Whole columns of pieces (B, overlap + frames, n_fft) -> overlap-added frames."""
         pieces = pieces.unflatten(2, (-1, self.hop))
         columns = pieces.unfold(1, self.overlap + self.column, self.column).movedim(-1, 2)
         total = F.pad(columns[:, :, :, 0], (0, 0, 0, self.overlap))
@@ -70,7 +70,7 @@ class Consistency(nn.Module):
         return seen.transpose(3, 4).flatten(3)  # (B, columns, frames of one, n_fft)
 
     def forward(self, spectrum: Spectrum) -> Spectrum:
-        """The spectrum with other phases."""
+        """The spectrum with consistent phases."""
         frames = spectrum.cosine.shape[1]
         pieces = torch.fft.irfft(spectrum.complex(), self.n_fft) * self.window
         rest = -(self.lead + frames) % self.column
@@ -87,9 +87,9 @@ class Consistency(nn.Module):
 class SpectralVocoder(nn.Module):
     """ConvNeXt blocks at the frame rate, then one inverse STFT.
 
-    Predicts the amplitude as a correction of the pseudo-inverse mel, and the phase relative
-    to two that are known: that of the low band, and above it that of an excitation, whose
-    pulses stand where the low band puts them.
+    Predicts the amplitude as a correction of the pseudo-inverse mel. Predicts the phase relative to
+    that of the low band, and above it relative to that of an excitation, whose pulses are where
+    the low band puts them.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -111,7 +111,7 @@ class SpectralVocoder(nn.Module):
         for layer in (self.embed_pitch, self.source):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        # At first the phases of the low band are taken as they come.
+        # Initially the phases of the low band are taken unchanged.
         self.low = nn.Linear(width, 2 * self.low_bins)
         nn.init.zeros_(self.low.weight)
         taken = torch.cat([torch.ones(self.low_bins), torch.zeros(self.low_bins)])
@@ -127,7 +127,7 @@ class SpectralVocoder(nn.Module):
     def low_phasors(self, low: Tensor) -> tuple[Tensor, Tensor]:
         """The low band's cosines and sines at the start of the frame, (B, frames, bins) each.
 
-        They are shorter than 1 where the low band is weak, and so less is known of its phase.
+        Their length is below 1 where the low band is weak and its phase uncertain.
         """
         real, imaginary = low.float().chunk(2, -1)
         cosine, sine = unit(real, imaginary, LOW_PHASE_FLOOR)
@@ -137,7 +137,7 @@ class SpectralVocoder(nn.Module):
     def spectrum(self, mel: Tensor, low: Tensor, pitch: Pitch | None = None) -> Spectrum:
         """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> spectrum of the frames.
 
-        pitch: what to excite with instead of the predicted pitch, when training.
+        pitch: replaces the predicted pitch in training.
         """
         normal = self.seen(mel, low)
         x = self.norm(self.embed(normal))
@@ -160,7 +160,7 @@ class SpectralVocoder(nn.Module):
         above = (1, real.shape[-1] - 1 - self.low_bins)
         real = real + F.pad(c * cosine - d * sine, above)
         imaginary = imaginary + F.pad(c * sine + d * cosine, above)
-        # The floor bounds the gradient where a phasor passes near zero.
+        # The floor bounds the gradient where a phasor is near zero.
         return Spectrum(log_amplitude, *unit(real, imaginary, 1e-2))
 
     def synthesize(self, spectrum: Spectrum) -> Tensor:
@@ -169,5 +169,5 @@ class SpectralVocoder(nn.Module):
         return samples
 
     def forward(self, mel: Tensor, low: Tensor) -> Tensor:
-        """Log-mel (B, frames, bands) and low band -> samples (B, n), |sample| not limited."""
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), not clipped."""
         return self.synthesize(self.consistency(self.spectrum(mel, low)))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def squared_length(vectors: Tensor) -> Tensor:
-    """Of (..., 2), as `torch.view_as_real` gives, to (...). `sum(-1)` takes ten times as long."""
+    """Squared length of (..., 2), as of `torch.view_as_real`; ten times faster than `sum(-1)`."""
     squares = vectors.square()
     return squares[..., 0] + squares[..., 1]
 
@@ -27,7 +27,7 @@ class InverseSTFT(nn.Module):
         batch, frames, _ = spectrum.shape
         slices = self.n_fft // self.hop
         pieces = torch.fft.irfft(spectrum, self.n_fft) * self.window
-        # One more row, of squared windows: their sum is what the frames were scaled by.
+        # One more row with squared windows: their sum is the scale of the frames.
         weights = self.window.square().expand(1, frames, self.n_fft)
         pieces = torch.cat([pieces, weights], 0).view(batch + 1, frames, slices, self.hop)
         total = pieces.new_zeros(batch + 1, frames + slices - 1, self.hop)
@@ -38,6 +38,6 @@ class InverseSTFT(nn.Module):
 
 
 def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor, Tensor]:
-    """Phasors brought to length 1, but where their squared length is near `floor`."""
+    """Phasors scaled to length 1, except where their squared length is near `floor`."""
     factor = (real.square() + imaginary.square() + floor).rsqrt()
     return real * factor, imaginary * factor

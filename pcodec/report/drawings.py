@@ -1,4 +1,4 @@
-"""Looking inside: the patch grid of a stream, the codebook as pictures."""
+"""Drawings of the patch grid of a stream and of the codebook."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.graph import Processor
 
 MAX_COLUMNS = 1875
-"""that a picture shows: one minute"""
+"""Seconds that a picture shows."""
 
 
 def levels(decoder: Decoder) -> NDArray[np.int64]:
-    """The rank of each codebook entry by how loud its patch is: (entries,)."""
+    """The rank of each codebook entry by the loudness of its patch: (entries,)."""
     return decoder.patches().mean((1, 2)).argsort().argsort()
 
 
 def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
-    """A figure of so many pictures, one above the other."""
+    """A figure with rows of pictures."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,9 +35,9 @@ def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
 def draw_stream(
     header: Header, model: models.Model, indices: NDArray[np.int64], out: BinaryIO
 ) -> None:
-    """The grid (columns, rows) of a stream, what it decodes to, its use of the codebook: a PNG.
+    """Draws a PNG of the grid (columns, rows) of a stream, its decoded mel and its codebook use.
 
-    What is lost, -1, stays white. Shows no more than the first minute.
+    Lost columns, -1, stay white. Shows at most the first minute.
     """
     from matplotlib.colors import PowerNorm
 
@@ -81,9 +81,9 @@ def draw_stream(
 
 
 def draw_codebook(model: models.Model, out: BinaryIO) -> None:
-    """All entries of a codebook as little pictures, from quiet to loud: a PNG.
+    """Draws a PNG of all entries of a codebook as small pictures, from quiet to loud.
 
-    Within a row from falling to rising in time.
+    Within a row they are sorted from falling to rising in time.
     """
     pictures = Decoder(model.config, model.folder, Processor()).patches()
     rows = 1 << model.config.bits // 2
@@ -95,7 +95,7 @@ def draw_codebook(model: models.Model, out: BinaryIO) -> None:
     sheet = np.full((rows * (bands + gap), order.shape[1] * (frames + gap)), np.nan)
     for r, row in enumerate(order):
         for c, entry in enumerate(row):
-            # Each on the scale of all; low bands at the bottom.
+            # All on one scale; low bands at the bottom.
             y, x = r * (bands + gap), c * (frames + gap)
             sheet[y : y + bands, x : x + frames] = pictures[entry][::-1]
     drawing, axes = figure(10, 10.4, 1)

@@ -9,14 +9,14 @@ MINUS = "\u2212"
 
 
 def digits(scores: list[dict[str, float]]) -> int:
-    """Decimals that a metric's intervals deserve: the usual half width is 2 or more of the last."""
+    """Decimals by a metric's intervals: the usual half width is 2 or more of the last digit."""
     halves = sorted((s["high"] - s["low"]) / 2 for s in scores)
     half = halves[len(halves) // 2] if halves else 0.0
     return 3 if half <= 0 else min(4, max(0, math.ceil(-math.log10(half / 2))))
 
 
 def two_figures(value: float) -> str:
-    """A number as short as two figures allow."""
+    """A number with two significant figures."""
     if value <= 0:
         return f"{value:.0f}"
     return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(value))))}f}"
@@ -34,12 +34,12 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A tick's number, with a true minus sign."""
+    """The label of a tick, with a real minus sign."""
     return f"{value:g}".replace("-", MINUS)
 
 
 def wanted(metric: dict[str, Any]) -> str:
-    """Which way is better, in words."""
+    """Whether higher or lower is better, in words."""
     return "lower is better \u2193" if metric["better"] == "lower" else "higher is better \u2191"
 
 

@@ -1,8 +1,8 @@
-"""`pcodec report`: the document of `pcodec eval` as one HTML file to read and to listen by.
+"""`pcodec report`: the document of `pcodec eval` as one HTML file to read and to listen to.
 
-Everything is inside: numbers, plots (SVG), pictures (PNG), audio (FLAC), and the script that
-plays it. Nothing in the document is trusted: text is escaped, and the page's own policy lets
-no script run but the one whose hash it names.
+The file contains everything: numbers, plots (SVG), pictures (PNG), audio (FLAC) and the script that
+plays it. The document is not trusted: text is escaped, and the page's security policy allows only
+the script whose hash it names.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DOT = " \u00b7 "
 
 
 def facts(results: dict[str, Any]) -> str:
-    """What was measured, when, on what, with what."""
+    """The facts of the evaluation: date, data, machine, versions."""
     files = results["files"]
     seconds = sum(file["seconds"] for file in files)
     speakers = len({file["speaker"] for file in files} - {None})
@@ -69,7 +69,7 @@ def facts(results: dict[str, Any]) -> str:
 
 
 def about(codec: dict[str, Any]) -> str:
-    """What is known of a codec beside its numbers."""
+    """The facts of a codec besides its scores."""
     book = codec["codebook"]
     if not book:
         return str(codec["about"])
@@ -81,7 +81,7 @@ def about(codec: dict[str, Any]) -> str:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Codecs by what was measured."""
+    """The table of codecs and scores."""
     codecs = [c for c in results["codecs"] if not c["absent"]]
     total = len(results["files"])
     columns = [
@@ -123,7 +123,7 @@ def table(results: dict[str, Any]) -> str:
             row.append(cell(score["mean"], mean, f"[{low}, {high}]{few}"))
         row += [cell(codec[k], two_figures(codec[k])) for k in ("encode_rtf", "decode_rtf")]
         row.append(cell(codec["delay_ms"], f"{codec['delay_ms']:.1f}"))
-        # A short name breaks at no hyphen; a long one must break somewhere.
+        # Short names do not break at hyphens; long ones must.
         kind = "" if len(codec["name"]) > 16 else ' class="short"'
         name = f'<th scope="row"{kind}>{escape(codec["name"])}</th>'
         rows.append(f"<tr>{name}{''.join(row)}</tr>")
@@ -135,7 +135,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def known(results: dict[str, Any]) -> str:
-    """What each codec is."""
+    """Descriptions of the codecs."""
     return "".join(
         f"<dt>{escape(c['name'])}</dt><dd>{escape(about(c))}</dd>"
         for c in results["codecs"]
@@ -178,7 +178,7 @@ def refused(results: dict[str, Any]) -> str:
 
 
 def definitions(results: dict[str, Any]) -> str:
-    """What each metric is."""
+    """Definitions of the metrics."""
     return "".join(
         f"<dt>{escape(with_unit(m))}</dt><dd>{escape(m['definition'])} "
         f'<span class="better">{wanted(m)}</span></dd>'
@@ -187,7 +187,7 @@ def definitions(results: dict[str, Any]) -> str:
 
 
 def plots(results: dict[str, Any]) -> str:
-    """A plot for each metric that anything has."""
+    """One plot per metric that has a score."""
     codecs = [c for c in results["codecs"] if not c["absent"]]
     out = []
     for i, metric in enumerate(results["metrics"]):
@@ -208,7 +208,7 @@ def image(levels: Levels, colours: str, kind: str, alt: str) -> str:
 
 
 def time_axis(seconds: float) -> str:
-    """Seconds along the foot of a picture; needs no room that text would be stretched into."""
+    """The time axis below a picture."""
     out = []
     for t in ticks(0, seconds, 8):
         at = 100 * t / seconds
@@ -221,7 +221,7 @@ def time_axis(seconds: float) -> str:
 
 
 class Track(NamedTuple):
-    """Something to hear of a file: the reference, or what a codec made of it."""
+    """A track of a file: the reference, or a decoded version."""
 
     name: str
     about: str
@@ -235,7 +235,7 @@ def tracks(results: dict[str, Any], file: dict[str, Any], folder: Path) -> Itera
     kept, order = file["samples"], [c["name"] for c in results["codecs"]]
     data, reference = read_flac(folder, kept["reference"])
     yield Track("reference", "the original, 16 kHz", data, reference, None)
-    # In the order of the table; one that is not in it comes last.
+    # In the order of the table; others come last.
     for name in sorted(kept["codecs"], key=[*order, *kept["codecs"]].index):
         data, samples = read_flac(folder, kept["codecs"][name])
         if len(samples) != len(reference):
@@ -286,7 +286,7 @@ def figure(i: int, track: Track, reference: Samples, peak: float, loudest: float
 
 
 def sample(number_: int, file: dict[str, Any], found: list[Track]) -> str:
-    """A file to listen to."""
+    """The tracks of one file."""
     reference = found[0].samples
     peak = float(decibels(reference).max()) if reference.any() else 0.0
     loudest = max(float(np.abs(t.samples).max()) for t in found)
@@ -312,7 +312,7 @@ def sample(number_: int, file: dict[str, Any], found: list[Track]) -> str:
 
 
 def scales() -> str:
-    """The colours of the pictures, and what they mean."""
+    """The legend of the pictures' colours."""
     ramp = np.arange(STEPS, dtype=np.uint8)[None]
     rows = [
         (MAGMA, f"{MINUS}{RANGE} dB", "0 dB: the peak of the reference"),
@@ -329,13 +329,13 @@ def scales() -> str:
 
 
 def in_script(value: Any) -> str:
-    """JSON that can stand in a script element, whatever is in it."""
-    text = json.dumps(value)  # beyond ASCII everything is escaped already
+    """JSON that is safe inside a script element."""
+    text = json.dumps(value)  # everything beyond ASCII is escaped
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def part(suffix: str) -> str:
-    """A part of the page that lies beside this file."""
+    """A part of the page, from a file beside this one."""
     return (resources.files("pcodec.report") / f"report.{suffix}").read_text(encoding="utf-8")
 
 
@@ -347,7 +347,7 @@ def write_report(results: dict[str, Any], folder: Path, out: BinaryIO) -> None:
         found = list(tracks(results, file, folder))
         sections.append(sample(i, file, found))
         listening.append({"file": file["name"], "codecs": [t.name for t in found[1:]]})
-    # Where a file lay on the machine that measured it is nobody's business.
+    # Paths on the machine that measured stay private.
     public = [{k: v for k, v in file.items() if k != "path"} for file in results["files"]]
     css, script = part("css"), part("js")
 
@@ -376,5 +376,5 @@ def write_report(results: dict[str, Any], folder: Path, out: BinaryIO) -> None:
         css=css,
         script=script,
     )
-    # Names of files can be any bytes, which JSON brings as lone surrogates.
+    # Names of files can be any bytes, which JSON holds as lone surrogates.
     out.write(page.encode("utf-8", "backslashreplace"))

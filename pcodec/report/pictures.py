@@ -24,11 +24,11 @@ from pcodec.pcx.parser import Parser
 from pcodec.runtime.mel import Analysis
 
 RANGE = 80
-"""dB that a spectrogram shows, down from the reference's peak"""
+"""Range of a spectrogram in dB, down from the reference's peak."""
 MAX_ERROR_DB = 8
-"""dB of patch error at the end of the scale"""
+"""Patch error at the end of the scale, dB."""
 MAX_WIDTH = 1600
-"""pixels of a picture"""
+"""Pixels of a picture."""
 ABOUT_PATCHES = (
     "Indices. Mel patches: coloured by the mean level of those that carry the same index. "
     "Top rows, the low band's phases: coloured by number",
@@ -36,7 +36,7 @@ ABOUT_PATCHES = (
     "Top rows: by how much the error of the low band's waveform would raise its level",
 )
 Levels = NDArray[np.uint8]
-"""(rows, columns) of a picture, high frequencies first: places in a palette"""
+"""A picture (rows, columns), high frequencies first; values are indices into a palette."""
 
 # Maps of matplotlib (CC0), at every 16th of their length.
 MAGMA = (
@@ -52,16 +52,16 @@ INFERNO = (
     "d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4"
 )
 STEPS = 128
-"""colours of a picture; the one after them is for what is not there"""
+"""Colours of a picture; one more stands for missing values."""
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """Bytes as an address that holds them."""
+    """Bytes as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def png(levels: Levels, colours: str) -> bytes:
-    """A picture of places in a palette, as a PNG file."""
+    """A picture as a PNG file with a palette."""
     stops = np.array([list(bytes.fromhex(c)) for c in colours.split()], float)
     at = np.linspace(0, len(stops) - 1, STEPS)
     ramp = [np.interp(at, np.arange(len(stops)), channel) for channel in stops.T]
@@ -73,7 +73,9 @@ def png(levels: Levels, colours: str) -> bytes:
         )
 
     rows, columns = levels.shape
-    lines = np.pad(levels, ((0, 0), (1, 0))).tobytes()  # before each line its filter: none
+    lines = np.pad(
+        levels, ((0, 0), (1, 0))
+    ).tobytes()  # each line begins with its filter type: none
     return b"".join(
         [
             b"\x89PNG\r\n\x1a\n",
@@ -86,7 +88,7 @@ def png(levels: Levels, colours: str) -> bytes:
 
 
 def places(values: NDArray[Any], low: float, high: float) -> Levels:
-    """Values as places in a palette."""
+    """Values as indices into a palette."""
     scaled = (values - low) / (high - low) * (STEPS - 1)
     return scaled.clip(0, STEPS - 1).round().astype(np.uint8)
 
@@ -122,15 +124,15 @@ def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
 def patch_levels(
     header: Header, columns: int, reference: Samples, decoded: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each mel patch the decoded level, and of each row the error, in dB, (columns, rows).
+    """The decoded level of each mel patch, and the error of each row, in dB, (columns, rows).
 
-    The error of the phase rows is that of the low band's waveform: how much louder than the
-    reference alone it and its error are together.
+    The error of the phase rows is that of the low band's waveform: the level of reference plus
+    error, relative to the reference.
     """
     h = header
     try:
         c = models.for_header(h).config
-    except ModelMismatchError:  # its window is not in the stream; the usual one is near enough
+    except ModelMismatchError:  # its window is unknown; the usual one is close enough
         c = CodecConfig()
     front_end = Analysis(hann(c.window), c.n_fft, h.hop)
     filters = mel_filters(h.mel_bands, c.n_fft, h.sample_rate)
@@ -156,14 +158,14 @@ def patch_pictures(path: Path, reference: Samples, decoded: Samples) -> tuple[Le
     header, indices = read_stream(path)
     level, error = patch_levels(header, len(indices), reference, decoded)
     there = indices >= 0
-    # An index by itself is only a number: entries are told apart by how loud what they say is.
+    # An index alone is only a number, so entries are coloured by the loudness of their patch.
     mel = indices[:, : header.mel_rows]
     count = np.bincount(mel[mel >= 0], minlength=1 << header.bits)
     total = np.bincount(mel[mel >= 0], level[mel >= 0], minlength=1 << header.bits)
     rank = np.where(count, total / np.maximum(count, 1), -np.inf).argsort().argsort()
     unused = int((count == 0).sum())
     grid = places(rank[indices], min(unused, len(rank) - 2), len(rank) - 1)
-    # Those of the phase rows mean no loudness: they are shown as the numbers they are.
+    # Entries of phase rows have no loudness; they are coloured by their index.
     phases = indices[:, header.mel_rows :]
     grid[:, header.mel_rows :] = places(phases, 0, len(rank) - 1)
     grid[~there] = STEPS

@@ -12,16 +12,16 @@ import numpy as np
 from pcodec.report.numbers import number, ticks, wanted, with_unit
 
 FAMILIES = 8
-"""colours there are, and marks"""
+"""Number of colours and marks."""
 
 
 def family(name: str) -> str:
-    """What a codec's rates have in common: its name up to the last hyphen."""
+    """The family of a codec: its name up to the last hyphen."""
     return name.rpartition("-")[0] or name
 
 
 class Axis:
-    """Values to pixels, evenly or by their logarithm."""
+    """Maps values to pixels, linearly or by their logarithm."""
 
     def __init__(self, low: float, high: float, start: float, end: float, log: bool) -> None:
         self.log, self.start, self.end = log, start, end
@@ -55,7 +55,7 @@ MARKS = (
 
 
 def plot(metric: dict[str, Any], codecs: list[dict[str, Any]], number_: int) -> str:
-    """A metric against the payload's rate, as SVG; nothing if no codec has it."""
+    """A metric against the payload's bit rate, as SVG; empty if no codec has a score."""
     points = [
         (c["kbit_s"], c["scores"][metric["name"]], c["name"])
         for c in codecs
@@ -131,7 +131,7 @@ def plot(metric: dict[str, Any], codecs: list[dict[str, Any]], number_: int) -> 
 
 
 Area = tuple[float, float, float, float]
-"""left, top, right, bottom"""
+"""Left, top, right, bottom."""
 
 
 def free_place(

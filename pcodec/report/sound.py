@@ -1,4 +1,4 @@
-"""Audio of the report: what lies beside the document, and the anchor."""
+"""Audio of the report: the files beside the document, and the anchor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pcodec.errors import PcodecError
 from pcodec.eval.metrics import RATE, Samples
 
 ANCHOR = 3500
-"""Hz: the low-pass anchor of ITU-R BS.1534"""
+"""Cut-off of the low-pass anchor of ITU-R BS.1534, Hz."""
 
 
 def inside(folder: Path, name: str) -> Path:
-    """A file that a document names; never one that lies outside the document's folder."""
+    """The path of a file that a document names; only within the document's folder."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts:
         raise PcodecError.of_file(folder / path, "lies outside the folder of the document")
@@ -26,7 +26,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def read_flac(folder: Path, name: str) -> tuple[bytes, Samples]:
-    """A FLAC file as it is, and its samples."""
+    """A FLAC file's bytes and samples."""
     path = inside(folder, name)
     data = path.read_bytes()
     try:
@@ -41,8 +41,8 @@ def read_flac(folder: Path, name: str) -> tuple[bytes, Samples]:
 
 
 def low_pass(samples: Samples, hertz: float = ANCHOR) -> Samples:
-    """Samples without what is above a frequency: 60 dB down from 100 Hz beyond it."""
-    # A Kaiser-windowed sinc, its length and shape after Kaiser's formulas.
+    """Low-pass filtered samples; 60 dB attenuation 100 Hz above the cut-off."""
+    # A Kaiser-windowed sinc, with length and shape by Kaiser's formulas.
     taps = 2 * 290 + 1
     times = np.arange(taps) - taps // 2
     middle = 2 * (hertz + 50) / RATE

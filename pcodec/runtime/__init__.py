@@ -1,4 +1,4 @@
-"""A codec's networks as a processor runs them: graphs for ONNX Runtime, and NumPy between them.
+"""The networks as they run: graphs for ONNX Runtime, and NumPy between them.
 
-What they learn in is `pcodec.networks`, in torch, which is not needed here.
+`pcodec.networks` has the same ones in torch for training; torch is not needed here.
 """

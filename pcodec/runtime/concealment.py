@@ -1,4 +1,4 @@
-"""What stands in for lost columns."""
+"""Concealment of lost columns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pcodec.runtime.weights import Weights, read_weights
 
 
 class Concealment:
-    """What stands in for lost columns."""
+    """Concealment of lost columns."""
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         with read_weights(folder, "concealment") as weights:
             graph = self._graph(config, weights / "concealment")
-            # It sees few columns at a time: more threads would only wait.
+            # Its products are too small for more threads.
             self.network = Network(graph, processor._replace(threads=1))
 
     @staticmethod
@@ -34,9 +34,9 @@ class Concealment:
 
     @staticmethod
     def hold(latents: Array, lost: Array) -> Array:
-        """Latents (B, columns, rows, dim) with the last one received in place of each lost one.
+        """Latents (B, columns, rows, dim), each lost one replaced by the last one received.
 
-        lost: (B, columns), bool. Before the first one received stand zeros.
+        lost: (B, columns), bool. Before the first one received there are zeros.
         """
         number = np.arange(1, lost.shape[1] + 1)
         heard = np.maximum.accumulate(np.where(lost, 0, number), 1)
@@ -44,10 +44,10 @@ class Concealment:
         return np.take_along_axis(padded, heard[..., None, None], 1)
 
     def __call__(self, latents: Array, lost: Array) -> Array:
-        """What `hold` gives, and for the lost columns the correction of it."""
+        """`hold`, plus a correction of the lost columns."""
         held = flattened(self.hold(latents, lost))
         missing = lost[..., None]
-        # What comes after the last column is not known: as if it were lost.
+        # The column after the last one is unknown, so it counts as lost.
         ahead = np.concatenate([held, held[:, -1:]], 1)
         lost_ahead = np.pad(missing, ((0, 0), (0, 1), (0, 0)), constant_values=True)
         x = np.concatenate([ahead, ahead * ~lost_ahead, lost_ahead.astype(held.dtype)], -1)

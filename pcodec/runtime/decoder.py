@@ -69,20 +69,20 @@ class Decoder:
             sizes = self.config.mel_bands, 2 * self.config.low_bins
             mel, low = (np.zeros((len(flat), 0, size), np.float32) for size in sizes)
             return mel, low
-        # What is put out now, for the linear path of each row.
+        # The columns that are put out now, for the linear path of each row.
         mel, low = self.network(state, seen=seen, latents=seen[:, 1 : 1 + columns])
         return mel, low
 
     def patches(self) -> Array:
-        """Each codebook entry by itself, as the log-mel it means: (entries, bands, frames)."""
+        """The log-mel of each codebook entry by the linear path: (entries, bands, frames)."""
         c, (weight, bias) = self.config, self.skip
         values = self.codebook @ weight.T + bias
         patches = values.reshape(-1, c.patch_frames, c.patch_bands) * LOG_MEL_STD + LOG_MEL_MEAN
         return patches.swapaxes(1, 2)
 
     def look_back(self, latents: Array, state: State) -> None:
-        """Puts better latents (B, 1, rows, dim) in the place of the last column's.
+        """Replaces the latents of the last column by better ones, (B, 1, rows, dim).
 
-        The decoder has used it as what comes next, but made no mel of it yet.
+        The decoder has used that column as look-ahead only.
         """
         state[LATENTS] = np.concatenate([state[LATENTS][:, :-1], flattened(latents)], 1)

@@ -17,10 +17,10 @@ from pcodec.runtime.weights import Weights, read_weights
 
 
 class Encoder:
-    """Samples to short-time spectra, columns of these to indices.
+    """Samples to short-time spectra, and columns of these to indices.
 
-    Exact, or in double precision: a float32 rounding, which depends on threads and chunk
-    sizes, would now and then tip the choice between two entries.
+    All sums are exact or in double precision. The rounding of float32 depends on threads and chunk
+    sizes, and would sometimes change which of two entries is nearest.
     """
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
@@ -50,7 +50,7 @@ class Encoder:
         low = g.add("Reshape", g.frames("low", 2 * c.low_bins), g.integers(0, 1, -1, size))
         x = g.dense(g.add("Concat", x, low, axis=3), weights / "embed")
         x = blocks(g, x, weights / "blocks", c.encoder_blocks, exact_block)
-        # The linear paths of the patches and of the low band, one below the other.
+        # The linear paths of the patches and of the low band, stacked.
         shape = g.integers(0, 0, -1, c.mel_rows * c.latent_dim)
         skip = g.add("Reshape", g.dense(patches, weights / "skip"), shape)
         skip = g.add("Concat", skip, g.dense(low, weights / "skip_low"), axis=3)
@@ -59,9 +59,9 @@ class Encoder:
         return g
 
     def spectra(self, samples: Array, state: State, last: bool) -> Array:
-        """Samples (B, n) -> (B, frames, bins), complex; all of them a multiple of the hop if last.
+        """Samples (B, n) -> spectra (B, frames, bins), complex, in double precision.
 
-        In double precision.
+        last: the stream ends, after a multiple of the hop.
         """
         filtered = self.high_pass(samples.astype(np.float64), state, last)
         return self.analysis(filtered, state, last)

@@ -1,4 +1,4 @@
-"""`pcodec.networks.excitation` in NumPy: a pulse train of the predicted pitch, or noise."""
+"""`pcodec.networks.excitation` in NumPy: a pulse train at the predicted pitch, or noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEXT_FRAME = StateKey("excitation", "next frame")
 
 
 def hann_transform(bins: Array) -> Array:
-    """The Fourier transform of a Hann window, so many bins from its middle; 1 there."""
+    """The Fourier transform of a Hann window, ``bins`` from its middle, where it is 1."""
     square = np.minimum(bins * bins, np.float32(4))
     first, *rest = (np.float32(x) for x in HANN_TRANSFORM)
     result = square * first
@@ -41,9 +41,9 @@ class Pitch(NamedTuple):
     phase: Array
     """Phase of the pulses in the middle of the frame, radians."""
     constant: Array
-    """Added to the phase of every harmonic, radians; the polarity of a recording."""
+    """Offset of the phase of every harmonic, radians; it holds the polarity of a recording."""
     voiced: Array
-    """Boolean."""
+    """Voicing, bool."""
     frame: Array
     """Frame index; selects the row of the noise table."""
 
@@ -56,22 +56,22 @@ class Pitch(NamedTuple):
 
 
 class Excitation:
-    """Follows the pitch, and gives the phases of the excitation that it means."""
+    """Tracks the pitch, and gives the phases of the excitation."""
 
     def __init__(self, config: CodecConfig) -> None:
         self.bins_a_hertz = config.vocoder_n_fft / config.sample_rate
         self.bins = np.arange(config.vocoder_n_fft // 2 + 1, dtype=np.float32)
         self.near = np.arange(-2, 3)
-        # From a phase in the middle of the frame to one at its start, where the FFT counts from.
+        # Moves phases from the middle of the frame to its start, the origin of the FFT.
         self.sign = 1 - 2 * (self.bins % 2)
         self.noise = noise_phases(config.vocoder_n_fft, config.hop)
 
     def start(self, state: State, frame: int) -> None:
-        """Begins a stream in the middle: the number of its first frame."""
+        """Begins a stream at a frame, by its number."""
         state[NEXT_FRAME] = np.array([[frame]])
 
     def pitch(self, logits: Array, state: State) -> Pitch:
-        """Logits (B, frames, 1 + PITCH_BINS + 4) -> the track. Each frame knows its own phase."""
+        """Logits (B, frames, 1 + PITCH_BINS + 4) -> the track. Each frame has its own phase."""
         batch, frames, _ = logits.shape
         first = state.get(NEXT_FRAME)
         if first is None:
@@ -81,7 +81,7 @@ class Excitation:
         # The best class and two on either side.
         near = scores.argmax(-1)[..., None] + self.near
         np.minimum(np.maximum(near, 0, out=near), PITCH_BINS - 1, out=near)
-        # In double precision: the last bit of a float32 function depends on the chunk.
+        # In double precision, as the last bit of a float32 function depends on the chunk.
         shares = np.take_along_axis(scores, near, -1).astype(np.float64)
         shares = np.exp(shares - shares.max(-1, keepdims=True))
         octaves = ((near + 0.5) * shares).sum(-1) / shares.sum(-1) / PITCH_BINS_PER_OCTAVE
@@ -93,8 +93,9 @@ class Excitation:
     def __call__(self, pitch: Pitch) -> tuple[Array, Array, Array]:
         """Cosine and sine of the excitation's phase, and its log-level: (B, frames, bins) each.
 
-        A pulse train under a Hann window is, at each bin, the sum of the two harmonics
-        about it, each with the window's transform; in the middle of a frame that is real.
+        The spectrum of a pulse train under a Hann window is, at each bin, the sum of the two
+        nearest harmonics, weighted by the window's transform, which is real in the middle of
+        a frame.
         """
         where = pitch.voiced.nonzero()
         cosine, sine = self.noise[:, pitch.frame % NOISE_FRAMES]
@@ -108,7 +109,7 @@ class Excitation:
         below = (place - lower) * spacing
         low = hann_transform(below) * (lower > 0)
         high = hann_transform(spacing - below)
-        # The upper harmonic is the lower one, turned by one pulse's phase.
+        # The upper harmonic is the lower one, rotated by the phase of the pulses.
         along = low + high * np.cos(phase)
         across = high * np.sin(phase)
         power = along * along + across * across

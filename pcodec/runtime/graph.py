@@ -1,12 +1,12 @@
 """Networks as graphs for ONNX Runtime, built from their weights.
 
-One column at a time, a network does little more than read its weights; many at a time, it does
-little more than multiply. Both take less of whole numbers of few bits, so the blocks multiply
-those, with what only scales in them folded into the weights.
+With one column at a time, reading weights takes most of the time; with many, multiplying does. Both
+are faster with integers of few bits, so the blocks multiply integers. Pure scalings are folded into
+the weights.
 
-In a graph, features are pictures of one row, (B, 1, time, channels): so a depthwise convolution
-and its neighbours fit together without reshaping. Streaming is a state: each layer that sees
-the frames before has a memory of its own, which comes in and goes out of its graph.
+Features in a graph are pictures of one row, (B, 1, time, channels), which a depthwise convolution
+and its neighbours take without reshaping. Streaming is a state: each layer that sees earlier frames
+has a memory, which is an input and an output of the graph.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pcodec.runtime.weights import Weights
 OPSETS = {"": 17, "com.microsoft": 1}
 IR_VERSION = 8
 LAST = np.iinfo(np.int64).max
-"""as the end of a slice: to the end"""
+"""End of a slice that goes to the end."""
 
 
 class Processor(NamedTuple):
-    """What networks run on."""
+    """The device and the number of threads that networks run on."""
 
     threads: int = 1
     device: str = "cpu"
@@ -53,7 +53,7 @@ class Processor(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a layer remembers: its names in the graph, and how much it is for one stream."""
+    """The memory of a layer: its names in the graph, and its shape for one stream."""
 
     before: str
     after: str
@@ -61,10 +61,10 @@ class Memory(NamedTuple):
 
 
 class Network:
-    """A graph that runs, with its memories. Safe to use from many threads."""
+    """A graph that runs, with its memories. Safe to use from several threads."""
 
     def __init__(self, graph: Graph, processor: Processor) -> None:
-        # Outputs first: what a memory becomes comes after them.
+        # Outputs first, then the new memories.
         self.outputs = graph.outputs
         self.memories = graph.memories
         self.names = [*self.outputs, *(memory.after for memory in self.memories)]
@@ -73,7 +73,7 @@ class Network:
         self.session = _session(graph, processor)
 
     def __call__(self, state: State | None = None, **inputs: Array) -> list[Array]:
-        """Runs once, from what is remembered; without ``state``, from nothing."""
+        """Runs once, and updates ``state``; without ``state``, from zeros."""
         feeds: dict[str, Array] = inputs
         batch = len(next(iter(inputs.values())))
         for key, memory in zip(self.keys, self.memories, strict=True):
@@ -89,10 +89,10 @@ class Network:
 
 
 class Graph:
-    """A graph in the making. Values go by their names."""
+    """A graph under construction. Values are referred to by name."""
 
     def __init__(self, name: str, dtype: type = np.float32) -> None:
-        """name: of the part of the codec that it is. dtype: of the features."""
+        """name: of the part of the codec. dtype: of the features."""
         self.name, self.dtype = name, dtype
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -102,14 +102,14 @@ class Graph:
         self._places: dict[int, str] = {}
 
     def value(self, array: Any, dtype: Any = None) -> str:
-        """A constant; of the features' dtype unless another is said."""
+        """A constant, of the features' dtype by default."""
         name = f"c{len(self.constants)}"
         array = np.asarray(array, dtype or self.dtype, order="C")
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
     def integers(self, *numbers: int) -> str:
-        """A constant of whole numbers, for shapes and places."""
+        """A constant of integers, for shapes and positions."""
         return self.value(numbers, np.int64)
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -117,34 +117,34 @@ class Graph:
         return self.split(kind, *inputs, count=1, **attributes)[0]
 
     def split(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
-        """An operation with so many results."""
+        """An operation with ``count`` results."""
         names = [f"v{len(self.nodes)}_{i}" for i in range(count)]
         kind, _, domain = kind.partition(" of ")
         self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
         return names
 
     def input(self, name: str, *shape: str | int, dtype: Any = None) -> str:
-        """What comes in, under its name."""
+        """Declares an input."""
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype or self.dtype))
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
     def output(self, value: str) -> None:
-        """What goes out, after what went out before."""
+        """Declares the next output."""
         self.outputs.append(value)
 
     def frames(self, name: str, channels: int) -> str:
-        """Features that come in as (B, time, channels)."""
+        """Declares an input of features (B, time, channels)."""
         return self.add("Unsqueeze", self.input(name, "B", name, channels), self.integers(1))
 
     def output_frames(self, x: str) -> None:
-        """Features that go out as (B, time, channels)."""
+        """Declares the next output, of features (B, time, channels)."""
         self.output(self.add("Squeeze", x, self.integers(1)))
 
     def remember(self, x: str, history: int, *shape: int) -> str:
-        """Joins the last ``history`` frames that came before to x; time is dimension 2.
+        """Prepends the last ``history`` frames before x; time is dimension 2.
 
-        shape: of what is remembered, for one stream.
+        shape: of the memory of one stream.
         """
         if not history:
             return x
@@ -159,9 +159,9 @@ class Graph:
         return self.add("Slice", x, *map(self.integers, (start, stop, 2)))
 
     def windows(self, x: str, kernel: int) -> str:
-        """x (B, 1, T + kernel - 1, C) -> what each frame sees, (B, 1, T, kernel, C).
+        """x (B, 1, T + kernel - 1, C) -> the frames that each frame sees, (B, 1, T, kernel, C).
 
-        All layers of a graph with the same kernel see as many frames.
+        In a graph, all layers with the same kernel have the same number of frames.
         """
         if kernel not in self._places:
             count = self.add("Gather", self.add("Shape", x), self.value(2, np.int64))
@@ -182,7 +182,7 @@ class Graph:
         return y if offset is None else self.add("Add", y, self.value(offset))
 
     def convolution(self, x: str, weights: Weights, kernel: int, channels: int) -> str:
-        """`CausalConv` of frames that have those before them already: (B, 1, T + kernel - 1, C)."""
+        """`CausalConv` of frames with their history, (B, 1, T + kernel - 1, C)."""
         shape = self.integers(0, 1, -1, kernel * channels)
         return self.dense(self.add("Reshape", self.windows(x, kernel), shape), weights / "linear")
 
@@ -199,7 +199,7 @@ class Graph:
         return self.normal(x, weight, bias)
 
     def model(self) -> bytes:
-        """The graph as ONNX."""
+        """The graph as a serialised ONNX model."""
         names = [*self.outputs, *(memory.after for memory in self.memories)]
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in names
@@ -215,28 +215,28 @@ class Graph:
 
 _sessions: weakref.WeakSet[Any] = weakref.WeakSet()
 _building = threading.Lock()
-"""Held while a session is built; a fork waits for it, so that it copies no lock that is held."""
+"""Held while a session is built. A fork waits for it, so that it copies no locked mutex."""
 
 
 def _session(graph: Graph, processor: Processor) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processor.threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its errors are raised, too
-    # Threads that wait shall not burn the core that another stream could use.
+    options.log_severity_level = 4  # errors are raised anyway
+    # Waiting threads must not occupy a core that another stream could use.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = ["CUDAExecutionProvider"] * (processor.device == "cuda") + ["CPUExecutionProvider"]
     try:
         with _building:
             session = onnxruntime.InferenceSession(graph.model(), options, providers=providers)
             _sessions.add(session)
-    except Exception as error:  # ONNX Runtime's have nothing else in common
+    except Exception as error:  # ONNX Runtime's errors have no common base
         raise ValueError(str(error)) from error
     return session
 
 
 def _after_fork_in_child() -> None:
-    """Keeps the parent's sessions for ever: to free one waits for threads that are not there."""
+    """Never frees the parent's sessions, as that would wait for threads of the parent."""
     _building.release()
     for session in list(_sessions):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
@@ -251,7 +251,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def whole_numbers(weight: Array, largest: int) -> tuple[Array, Array]:
-    """Weights (out_channels, channels) in steps, and the steps, one for each output."""
+    """Weights (out_channels, channels) as integers, and the step per output."""
     scales = np.maximum(np.abs(weight).max(1) / largest, 1e-12)
     return np.rint(weight / scales[:, None]), scales
 
@@ -271,7 +271,7 @@ def adds_up_in_sixteen_bits() -> bool:
 
 
 class Bytes(NamedTuple):
-    """What values a byte without a sign stands for: (byte - zero) * step."""
+    """The value of an unsigned byte: (byte - zero) * step."""
 
     step: float
     zero: int
@@ -283,18 +283,18 @@ class Bytes(NamedTuple):
 
 
 HIDDEN_DEVIATIONS = 8.0
-"""Range of a hidden unit, in standard deviations: the norm of its weights, as if its inputs were
-independent. Speech reaches up to this many."""
+"""Range of a hidden unit in standard deviations. A deviation is the norm of its weights, as for
+independent inputs. Speech reaches this many."""
 
 GELU_LOW = -0.18
-"""just below its minimum"""
+"""Just below the minimum of GELU, -0.17."""
 
 
 class Folded:
-    """The two products of a `ConvNeXtBlock`, with what only scales in them.
+    """The two products of a `ConvNeXtBlock`, with pure scalings folded into the weights.
 
-    What their inputs may be follows from the weights alone, so that nothing has to be
-    measured. Of n normalised channels none exceeds the square root of n.
+    The ranges of their inputs follow from the weights, without calibration. None of n normalised
+    channels exceeds the square root of n.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -304,16 +304,16 @@ class Folded:
         self.contract = contract["weight"] * scale[:, None], contract["bias"] * scale
         self.channels = len(scale)
         self.normal = self.channels**0.5
-        """the largest normalised channel"""
+        """Largest normalised channel."""
         deviations = np.linalg.norm(self.expand[0], axis=1)
         self.hidden = float((HIDDEN_DEVIATIONS * deviations + self.expand[1]).max())
-        """the largest hidden unit"""
+        """Largest hidden unit."""
 
 
 def byte_product(graph: Graph, x: str, weight: Array, bias: Array, given: Bytes) -> str:
-    """Of bytes (..., channels) with weights of 8 bits: float32 (..., out_channels).
+    """Product of bytes (..., channels) and 8-bit weights: float32 (..., out_channels).
 
-    Of 7 bits where the processor adds each two products up in 16, so that none leaves these.
+    Weights have 7 bits where the CPU adds pairs of products in 16 bits, so that no sum saturates.
     """
     numbers, scales = whole_numbers(weight, 64 if adds_up_in_sixteen_bits() else 127)
     return graph.add(
@@ -337,14 +337,14 @@ def _bytes(graph: Graph, x: str, given: Bytes) -> str:
 def byte_block(graph: Graph, x: str, weights: Weights) -> str:
     """A `ConvNeXtBlock` in float32 whose dense layers multiply bytes.
 
-    The bytes' ranges are static, so that the result does not depend on how a stream is cut.
+    The ranges of the bytes are static, so that the result does not depend on the chunks.
     """
     folded, depthwise = Folded(weights), weights["depthwise"]
     kernel, channels = depthwise.shape
     padded = graph.remember(x, kernel - 1, 1, kernel - 1, channels)
     filters = graph.value(depthwise.T[:, None, None])
     bias = graph.value(weights["bias"].reshape(channels))
-    # Channels first, as convolutions are; ONNX Runtime has a layout of its own for that.
+    # Convolutions have channels first; ONNX Runtime chooses its own layout for them.
     y = graph.add("Transpose", padded, perm=[0, 3, 1, 2])
     y = graph.add("Conv", y, filters, bias, group=channels)
     y = graph.add("Transpose", y, perm=[0, 2, 3, 1])
@@ -362,11 +362,12 @@ INT16_MAX = 127 * 256 + 127
 def exact_product(
     graph: Graph, x: str, weight: Array, bias: Array, most: float, unsigned: bool
 ) -> str:
-    """Of whole numbers of 16 bits: exact, so the same in any order of its sums.
+    """Product of 16-bit integers, exact and so independent of the order of sums.
 
     A number is two bytes, its digits to base 256. x (1, 1, rows, channels) is in units of 256
-    steps of most / INT16_MAX, plus `DIGIT_OFFSET`: its integer part is the high digit, its
+    steps of most / INT16_MAX, plus `DIGIT_OFFSET`. Its integer part is the high digit, its
     fraction holds the low one.
+
     unsigned: store the digits of the weights as unsigned bytes, whose sums never saturate.
     """
     numbers, scales = whole_numbers(weight, INT16_MAX)
@@ -379,7 +380,7 @@ def exact_product(
     both = graph.add("Concat", x, graph.add("Mul", rest, graph.value(256)), axis=2)
     sums = graph.add(
         "MatMulInteger",
-        graph.add("Cast", both, to=TensorProto.UINT8),  # cuts off
+        graph.add("Cast", both, to=TensorProto.UINT8),  # truncates
         graph.value(digits, kind),
         graph.value(128, np.uint8),
         graph.value(middle, kind),
@@ -394,12 +395,12 @@ def exact_product(
 
 
 DIGIT_OFFSET = 128 + 128 / 256 + 0.5 / 256
-"""What is added to a number in units of 256: 128 to each digit, and what makes cutting off a
-rounding."""
+"""Offset of a number in units of 256: 128 for each digit, and half a step, so that truncating
+rounds."""
 
 
 def exact_block(graph: Graph, x: str, weights: Weights) -> str:
-    """A `ConvNeXtBlock` in float64 whose dense layers multiply whole numbers of 16 bits."""
+    """A `ConvNeXtBlock` in float64 whose dense layers multiply 16-bit integers."""
     folded, depthwise = Folded(weights), weights["depthwise"]
     kernel, channels = depthwise.shape
     padded = graph.remember(x, kernel - 1, 1, kernel - 1, channels)
@@ -408,9 +409,9 @@ def exact_block(graph: Graph, x: str, weights: Weights) -> str:
     y = graph.add("Add", y, graph.value(weights["bias"].reshape(channels)))
     steps = INT16_MAX / 256 / folded.normal
     y = graph.normal(y, np.full(channels, steps), np.full(channels, DIGIT_OFFSET))
-    # Signed ones are faster, where they add up as they should.
+    # Signed weights are faster, where their sums do not saturate.
     unsigned = adds_up_in_sixteen_bits()
-    # The rows of all streams, one below the other.
+    # The rows of all streams, stacked.
     y = graph.add("Reshape", y, graph.integers(1, 1, -1, channels))
     y = exact_product(graph, y, *folded.expand, folded.normal, unsigned)
     y = _gelu(graph, y, INT16_MAX / 256 / folded.hidden)
@@ -420,7 +421,7 @@ def exact_block(graph: Graph, x: str, weights: Weights) -> str:
 
 
 def _gelu(graph: Graph, x: str, scale: float) -> str:
-    """By its tanh, in the features' own precision, times ``scale``."""
+    """GELU by its tanh approximation, in the features' precision, times ``scale``."""
     slope = (2 / np.pi) ** 0.5
     inner = graph.affine(graph.add("Mul", x, x), 0.044715 * slope, slope)
     tanh = graph.add("Tanh", graph.add("Mul", x, inner))

@@ -102,7 +102,7 @@ class HifiGan:
         return math.ceil(frames + (FRAME_KERNEL - 1) / rate)
 
     def start(self, state: State, frame: int) -> None:
-        """A stream may begin anywhere."""
+        """Nothing to prepare: a stream may begin at any frame."""
 
     def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
         """Log-mel (B, frames, bands) and low band -> samples (B, n), within [-1, 1]."""

@@ -9,10 +9,10 @@ from pcodec.dsp import HIGH_PASS_HZ, LOW_BAND_FLOOR, MEL_FLOOR, frame_signal
 from pcodec.runtime.state import Array, State, StateKey
 
 SAMPLES = StateKey("front end", "samples")
-"""Filtered samples that frames to come still see."""
+"""Filtered samples that later frames still see."""
 
 WAITING, FILTER = StateKey("high pass", "samples"), StateKey("high pass", "filter")
-"""Samples that are no whole block yet; the two numbers that go on from block to block."""
+"""Samples that do not fill a block yet, and the two state variables of the filter."""
 
 
 class Analysis:
@@ -27,7 +27,7 @@ class Analysis:
         self.overhang = (len(window) - hop) // 2
 
     def log_mel(self, x: Array, filters: Array) -> Array:
-        """Samples (B, n), whole hops of them, -> natural log of their mels (B, frames, bands)."""
+        """Samples (B, n), n a multiple of the hop -> natural log-mel (B, frames, bands)."""
         return np.log(np.maximum(np.abs(self(x, {}, True)) @ filters.T, MEL_FLOOR))
 
     def __call__(self, x: Array, state: State, last: bool) -> Array:
@@ -54,13 +54,13 @@ class LowBand:
         self.frames = config.patch_frames
         step = config.n_fft // config.window
         self.bins = slice(step, step * config.low_bins + 1, step)
-        # From a phase at the start of the frame, where the FFT counts from, to its middle.
+        # Moves phases from the start of the frame, the origin of the FFT, to its middle.
         self.sign = 1.0 - 2.0 * (np.arange(1, config.low_bins + 1) % 2)
 
     def __call__(self, spectrum: Array) -> Array:
         """Whole columns (B, frames, n_fft // 2 + 1) -> (B, frames, 2 * bins), normalised.
 
-        Real parts, then imaginary parts; the phases are those in the middle of the frame.
+        Real parts, then imaginary parts; phases are relative to the middle of the frame.
         """
         low = spectrum[..., self.bins] * self.sign
         low = np.concatenate([low.real, low.imag], -1)
@@ -71,15 +71,15 @@ class LowBand:
 
 
 class HighPass:
-    """A Butterworth high pass of second order at `HIGH_PASS_HZ`: no offset, no rumble.
+    """A second-order Butterworth high pass at `HIGH_PASS_HZ`; removes offsets and rumble.
 
-    It takes blocks of samples, counted from the start of the stream, so that its result does not
-    depend on how the samples come; what is no whole block yet waits. A block is a matrix product
-    for the samples in it, and two numbers go on from block to block.
+    It filters blocks, counted from the start of the stream, so that the result does not depend on
+    the chunks. Samples that do not fill a block wait. A block is a matrix product; two state
+    variables pass from block to block.
     """
 
     BLOCK = 64
-    """samples; half a hop, so that no frame waits for one"""
+    """Samples per block; half a hop, so that no frame waits for one."""
 
     def __init__(self, sample_rate: int) -> None:
         # Bilinear transform (s -> z) of s^2 / (s^2 + sqrt(2) s + 1) at the edge.
@@ -96,15 +96,15 @@ class HighPass:
         response = np.array([b[0], *(power[0] @ entry for power in powers[:-2])])
         lags = np.arange(self.BLOCK) - np.arange(self.BLOCK)[:, None]
         self.inside = np.where(lags >= 0, response[lags], 0.0)
-        """(samples in, samples out) of a block"""
+        """Matrix (samples in, samples out) of a block."""
         self.onward = np.array([powers[self.BLOCK - 1 - i] @ entry for i in range(self.BLOCK)])
-        """(samples in, states out)"""
+        """Matrix (samples in, states out)."""
         self.carried = powers[self.BLOCK]
         self.ringing = np.array([power[0] for power in powers[:-1]]).T
-        """(states in, samples out)"""
+        """Matrix (states in, samples out)."""
 
     def __call__(self, x: Array, state: State, last: bool) -> Array:
-        """Samples (B, n) -> as many, but for those that wait."""
+        """Filters samples (B, n); returns those whose block is complete."""
         waiting: Array = state.get(WAITING, np.zeros((len(x), 0)))
         states: Array = state.get(FILTER, np.zeros((len(x), 2))).copy()
         x = np.concatenate([waiting, x], 1)

@@ -17,14 +17,14 @@ class Quantizer:
     """Latents to the indices of their nearest entries, in double precision."""
 
     SEARCHED = 16
-    """columns at a time: the nearness of their latents to all entries stays in the cache"""
+    """Columns at a time, so that the matrix of scores stays in the CPU's cache."""
 
     def __init__(self, config: CodecConfig, codebook: Array, processor: Processor) -> None:
         """codebook: (entries, dim), float64"""
         self.rows = config.rows
         search = Graph("codebook", np.float64)
         latents = search.input("latents", "N", config.latent_dim)
-        # The same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
+        # Same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
         nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
         search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
         self.search = Network(search, processor._replace(threads=1))

@@ -18,18 +18,18 @@ SEEN = StateKey("spectral", "seen")
 """Frames of mel and low band that the first layers still see."""
 
 PIECES = StateKey("consistency", "pieces")
-"""Windowed samples of the last frames, before their phases agreed."""
+"""Windowed samples of the last frames, before the consistency step."""
 
 
 class Consistency:
-    """The same as in `pcodec.networks.spectral`: phases that agree, with no look-ahead."""
+    """`Consistency` of `pcodec.networks.spectral`, streaming: consistent phases, no look-ahead."""
 
     def __init__(self, config: CodecConfig) -> None:
         self.n_fft, self.hop, self.column = config.vocoder_n_fft, config.hop, config.patch_frames
         self.overlap = self.n_fft // self.hop - 1
         self.lead = config.vocoder_look_ahead % self.column
         self.beyond = np.float32(1 + OVERRELAXATION)
-        # Which of the sums a frame of a column sees.
+        # Indices of the sums that a frame of a column sees.
         self.places = np.arange(self.column)[:, None] + np.arange(
             self.overlap, 2 * self.overlap + 1
         )
@@ -40,7 +40,7 @@ class Consistency:
         self.scale = self.window / np.maximum(self.seen(weights)[0], np.float32(1e-3))
 
     def seen(self, pieces: Array) -> Array:
-        """Whole columns of pieces (B, overlap + frames, n_fft) -> what each frame sees then."""
+        """Whole columns of pieces (B, overlap + frames, n_fft) -> overlap-added frames."""
         batch, count, _ = pieces.shape
         slices = self.overlap + 1
         pieces = pieces.reshape(batch, count, slices, self.hop)
@@ -55,7 +55,7 @@ class Consistency:
     def __call__(
         self, amplitude: Array, cosine: Array, sine: Array, state: State, last: bool
     ) -> Array:
-        """A spectrum in polar form -> the complex one with other phases."""
+        """A spectrum in polar form -> a complex one with consistent phases."""
         frames = amplitude.shape[1]
         if not frames:
             return spectrum(amplitude, cosine, sine)
@@ -80,7 +80,7 @@ class Consistency:
 
 
 class SpectralVocoder:
-    """Log-mel frames to samples: a spectrum for each frame, then one inverse STFT."""
+    """Log-mel frames to samples: a spectrum per frame, then one inverse STFT."""
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
@@ -127,12 +127,12 @@ class SpectralVocoder:
         log_amplitude = g.add("Add", prior, correction)
         log_amplitude = g.add("Add", log_amplitude, g.add("Mul", gate, level))
         g.output_frames(g.add("Exp", g.add("Min", log_amplitude, g.value(6.0))))
-        # The excitation's phasor, turned and stretched by (a, b), beside an absolute part.
+        # The excitation's phasor, multiplied by a + ib, plus an absolute part.
         turned = g.add("Sub", g.add("Mul", a, cosine), g.add("Mul", b, sine))
         real = g.add("Add", real, turned)
         turned = g.add("Add", g.add("Mul", a, sine), g.add("Mul", b, cosine))
         imaginary = g.add("Add", imaginary, turned)
-        # The low band's, turned and stretched by (c, d), at the start of the frame.
+        # The low band's phasor at the start of the frame, multiplied by c + id.
         length = self._length(g, low_cosine, low_sine, LOW_PHASE_FLOOR)
         sign = g.value(self.excitation.sign[1 : 1 + c.low_bins])
         low_cosine, low_sine = (
@@ -151,7 +151,7 @@ class SpectralVocoder:
 
     @staticmethod
     def _length(g: Graph, real: str, imaginary: str, floor: float) -> str:
-        """Of phasors, but where their squared length is near the floor."""
+        """Length of phasors; the floor bounds it where it is near zero."""
         squares = (g.add("Mul", part, part) for part in (real, imaginary))
         return g.add("Sqrt", g.add("Add", g.add("Add", *squares), g.value(floor)))
 
@@ -165,18 +165,18 @@ class SpectralVocoder:
         """Frames before one on which its samples depend."""
         layers = (FRAME_KERNEL - 1) * (1 + max(config.vocoder_blocks, PITCH_BLOCKS))
         overlap = config.vocoder_n_fft // config.hop - 1
-        # The frames of a column are brought to agree together.
+        # The phases of a column's frames are made consistent together.
         agreement = overlap + config.patch_frames - 1
         return layers - config.vocoder_look_ahead + agreement + overlap
 
     def start(self, state: State, frame: int) -> None:
-        """Begins a stream in the middle: the number of its first frame."""
+        """Begins a stream at a frame, by its number."""
         self.excitation.start(state, frame)
 
     def polar(self, mel: Array, low: Array, state: State, last: bool) -> tuple[Array, Array, Array]:
         """Log-mel (B, frames, bands) and low band -> amplitudes, cosines and sines of the phases.
 
-        (B, frames, bins) each, of as many frames as are complete.
+        (B, frames, bins) each, of the frames that are complete.
         """
         ahead = self.look_ahead
         normal = np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
@@ -201,6 +201,6 @@ class SpectralVocoder:
         return amplitude, cosine, sine
 
     def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
-        """Log-mel (B, frames, bands) and low band -> samples (B, n), |sample| not limited."""
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), not clipped."""
         spectrum = self.consistency(*self.polar(mel, low, state, last), state, last)
         return self.synthesis(spectrum, state, last)

@@ -1,4 +1,4 @@
-"""What streams remember from one push to the next."""
+"""The state of streams between pushes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Array = NDArray[Any]
 
 
 class StateKey(NamedTuple):
-    """Names one memory of a stream."""
+    """The key of one memory of a stream."""
 
     part: str
-    """The part of the codec that remembers."""
+    """Part of the codec."""
     name: str
-    """What it remembers."""
+    """Name of the memory."""
 
 
 State = dict[StateKey, Array]
 """The memories of a batch of streams in step, (B, ...) each; of one stream, B = 1.
 
-Copies, not views: a stream may wait for long, and what it came from is large.
+The memories are copies, not views, which would keep large arrays alive.
 """
 
 
@@ -35,11 +35,11 @@ def with_history(
     look_ahead: int = 0,
     fill: float = 0.0,
 ) -> Array:
-    """Joins ``x`` (B, T, ...) to the frames that came before it, remembered under ``key``.
+    """Prepends to ``x`` (B, T, ...) the frames before it, remembered under ``key``.
 
-    A layer whose output frame sees ``history + 1`` input frames, ``look_ahead`` of them
-    in its future, gets all that it needs: the result has ``history`` frames more than
-    the layer can now put out. Before the first frame and after the last stands ``fill``.
+    For a layer whose output frame sees ``history + 1`` input frames, ``look_ahead`` of them later
+    ones. The result has ``history`` frames more than the layer can put out now. ``fill`` stands
+    before the first frame and after the last.
     """
     before, after = state.get(key), look_ahead if last else 0
     if before is None:

@@ -8,13 +8,13 @@ from pcodec.runtime.state import Array, State, StateKey
 
 
 def unit(real: Array, imaginary: Array) -> tuple[Array, Array]:
-    """Phasors brought to length 1, but where their squared length is near 1e-14."""
+    """Phasors scaled to length 1, except where their squared length is near 1e-14."""
     factor = 1 / np.sqrt(real * real + imaginary * imaginary + np.float32(1e-14))
     return real * factor, imaginary * factor
 
 
 def spectrum(amplitude: Array, cosine: Array, sine: Array) -> Array:
-    """Complex numbers from their polar form."""
+    """Complex numbers from amplitude, cosine and sine."""
     result = np.empty(amplitude.shape, np.complex64)
     np.multiply(amplitude, cosine, out=result.real)
     np.multiply(amplitude, sine, out=result.imag)
@@ -22,7 +22,7 @@ def spectrum(amplitude: Array, cosine: Array, sine: Array) -> Array:
 
 
 OVERLAP = StateKey("synthesis", "overlap")
-"""Sums of the windowed frames, and of their squared windows, that are not complete."""
+"""Incomplete sums of the windowed frames and of their squared windows."""
 
 
 class Synthesis:
@@ -38,20 +38,22 @@ class Synthesis:
     def __call__(self, spectrum: Array, state: State, last: bool) -> Array:
         """Complex (B, frames, n_fft // 2 + 1) -> samples (B, n); n = frames * hop offline.
 
-        In a stream the output trails by the overhang, which the last call puts out.
+        In a stream the output lags by the overhang, which the last call puts out.
         """
         batch, frames, _ = spectrum.shape
         before = state.get(OVERLAP)
         if before is None:
             before = np.zeros((batch, 2, self.slices - 1, self.hop), np.float32)
-        # A stream's memory is the sum of the frames' tails, or, until more than the first
-        # overhang is known, of whole frames; and that of their squared windows.
+        # The memory is the sum of the tails of the frames (of whole frames, until the first
+        # overhang is complete), and the same sum of their squared windows.
         held = before.shape[2] - (self.slices - 1)
         total = np.concatenate([before, np.zeros((batch, 2, frames, self.hop), np.float32)], 2)
         if frames:
             pieces = np.fft.irfft(spectrum, self.n_fft).astype(np.float32, copy=False)
             pieces = (pieces * self.window).reshape(batch, frames, self.slices, self.hop)
-            for i in reversed(range(self.slices)):  # earlier frames first, as chunk by chunk
+            for i in reversed(
+                range(self.slices)
+            ):  # earlier frames first, the order of small chunks
                 total[:, 0, held + i : held + i + frames] += pieces[:, :, i]
                 total[:, 1, held + i : held + i + frames] += self.weight[i]
         starting = OVERLAP not in state or held > 0

@@ -25,10 +25,10 @@ def norm_of(name: str) -> str | None:
 
 
 class Weights:
-    """Arrays by name; ``weights / "layer"`` are those of a layer, by their names in it."""
+    """Arrays by name; ``weights / "layer"`` holds those of a layer, by their names in it."""
 
     def __init__(self, tensors: dict[str, NDArray[Any]], dtype: Any = np.float32) -> None:
-        """dtype: of the arrays as they are returned."""
+        """dtype: of the arrays that are returned."""
         self._tensors, self._dtype, self._prefix = tensors, dtype, ""
         self._used: set[str] = set()
 
@@ -58,15 +58,15 @@ class Weights:
 
     @property
     def unused(self) -> list[str]:
-        """Names of the arrays that nothing has read."""
+        """Names of the arrays that were not read."""
         return sorted(set(self._tensors) - self._used)
 
 
 @contextlib.contextmanager
 def read_weights(folder: Path, part: str, dtype: Any = np.float32) -> Iterator[Weights]:
-    """The weights of a part of a model, while its networks are built from them.
+    """The weights of a part of a model, to build its networks from.
 
-    PcodecError if there are none, or if they do not fit.
+    PcodecError if there are none, or if an array is missing, left over or not finite.
     """
     path = folder / f"{part}.safetensors"
     try:

@@ -1,6 +1,6 @@
-"""Tokens for language models: as sequences to learn from, and of whole corpora.
+"""Tokens for language models: as sequences, and of whole corpora.
 
-The functions here need NumPy alone; `pcodec tokens` is what the rest of the package does.
+The functions here need NumPy only. The other modules are those of `pcodec tokens`.
 """
 
 from pcodec.tokens.sequences import delay, flatten, undelay, unflatten

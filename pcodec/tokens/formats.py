@@ -1,4 +1,4 @@
-"""Rows of tokens as the bytes of a shard: the same rows, the same bytes."""
+"""Rows of tokens to the bytes of a shard; equal rows give equal bytes."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from pcodec.tokens.rows import Row
 
 
 class Facts(NamedTuple):
-    """What is true of all the rows of a corpus."""
+    """What is common to all rows of a corpus."""
 
     model: str
     bitstream_id: str
     sample_rate: int
-    """Hz, of `Row.samples`"""
+    """Hz; the rate of `Row.samples`."""
     rows: int
     vocab_size: int
 
 
 def _tokens(rows: Sequence[Row], facts: Facts) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """The tokens of all rows, one after the other: (columns, rows)"""
+    """The tokens of all rows, concatenated: (columns, rows)."""
     return np.concatenate([np.zeros((0, facts.rows), np.uint16), *(row.tokens for row in rows)])
 
 
 def _offsets(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Where among these each row's begin, and end: (len(rows) + 1,)"""
+    """The bounds of each row's tokens among them: (len(rows) + 1,)."""
     return np.cumsum([0, *(len(row.tokens) for row in rows)])
 
 
 def parquet(rows: Sequence[Row], facts: Facts, _shard: int) -> bytes:
-    """A table with a list of columns, each a list of ``facts.rows`` tokens, in each row."""
+    """A Parquet table; each row has a list of columns, each a list of ``facts.rows`` tokens."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -60,7 +60,7 @@ def parquet(rows: Sequence[Row], facts: Facts, _shard: int) -> bytes:
 
 
 def webdataset(rows: Sequence[Row], facts: Facts, shard: int) -> bytes:
-    """A tar file with an .npy of the tokens and a .json of all else for each row."""
+    """A tar file; each row is an .npy of the tokens and a .json of the other fields."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for number, row in enumerate(rows):
@@ -69,7 +69,7 @@ def webdataset(rows: Sequence[Row], facts: Facts, shard: int) -> bytes:
             about = {**row._asdict(), **facts._asdict(), "columns": len(row.tokens)}
             del about["tokens"]
             for suffix, data in (("json", json.dumps(about).encode()), ("npy", array.getvalue())):
-                # Ids may have dots, which a name in WebDataset cannot.
+                # WebDataset splits names at dots, which ids may contain.
                 member = tarfile.TarInfo(f"{shard:05d}-{number:06d}.{suffix}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
@@ -77,7 +77,7 @@ def webdataset(rows: Sequence[Row], facts: Facts, shard: int) -> bytes:
 
 
 def numpy(rows: Sequence[Row], facts: Facts, _shard: int) -> bytes:
-    """Arrays of all rows: those of row i are ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """An .npz of all rows; the tokens of row i are ``tokens[offsets[i]:offsets[i + 1]]``."""
     arrays: dict[str, Any] = {
         "tokens": _tokens(rows, facts),
         "offsets": _offsets(rows),
@@ -96,4 +96,4 @@ FORMATS: dict[str, tuple[str, Callable[[Sequence[Row], Facts, int], bytes]]] = {
     "webdataset": (".tar", webdataset),
     "numpy": (".npz", numpy),
 }
-"""(suffix, what makes a shard) by name"""
+"""(suffix, function that makes a shard) by name."""

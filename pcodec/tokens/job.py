@@ -1,4 +1,4 @@
-"""A corpus to be made into shards of tokens, some of which may be there already."""
+"""The job of turning a corpus into shards of tokens; some of them may exist already."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pcodec.tokens.sources import Part, find_parts
 
 
 class Output(NamedTuple):
-    """Where shards go, and what they are."""
+    """Folder, name and format of the shards."""
 
     folder: str
     stem: str
@@ -31,7 +31,7 @@ class Output(NamedTuple):
         return f"{self.stem}-{number:0>5}-of-{count:0>5}{self.suffix}"
 
     def has(self, location: str) -> bool:
-        """Whether a location is that of a shard."""
+        """Whether a location is that of a shard of this output."""
         name = storage.name_of(location)
         pattern = rf"{re.escape(self.stem)}-\d{{5,}}-of-\d{{5,}}{re.escape(self.suffix)}"
         here = location == storage.join(self.folder, name)
@@ -39,37 +39,37 @@ class Output(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a shard is made with: the same in every process."""
+    """What every process needs to write a shard."""
 
     output: Output
     facts: Facts
     shards: int
 
     def write(self, number: int, rows: Sequence[Row]) -> None:
-        """Makes a shard, which is there only when it is whole."""
+        """Writes a shard, atomically."""
         data = FORMATS[self.output.format][1](rows, self.facts, number)
         name = self.output.shard(number, self.shards)
         storage.write_file(storage.join(self.output.folder, name), data)
 
 
 class Step(NamedTuple):
-    """What has been done since the last one."""
+    """Progress since the last step."""
 
     shards: float
     clips: int
     failed: int
-    """Clips that have an error."""
+    """Clips with an error."""
     seconds: float
-    """Of audio."""
+    """Seconds of audio."""
 
 
 def start(
     data: Sequence[str], output: Output, model: str | None, shard_clips: int
 ) -> tuple[Job, dict[int, Part]]:
-    """A job, and the parts of it that are not done yet, by the number of their shard.
+    """A job, and its parts that are not done yet, by the number of their shard.
 
-    PcodecError if there is nothing to do, or the output is of another job; OSError and
-    AudioError as of `find_parts`.
+    PcodecError if there is nothing to do, or the output is of another job. OSError and
+    AudioError as in `find_parts`.
     """
     chosen = models.find(model)
     c = chosen.config
@@ -93,7 +93,7 @@ def start(
 
 
 def _resume(output: Output, about: bytes) -> set[str]:
-    """The files of an output that this job began; PcodecError if another one did."""
+    """The shards that exist already; PcodecError if another job made them."""
     storage.make_folder(output.folder)
     try:
         there = storage.list_folder(output.folder) or []

@@ -1,4 +1,4 @@
-"""Shards of tokens made by processes of this machine."""
+"""The local engine: shards of tokens made by processes of this machine."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from pcodec.tokens.rows import Row, Tokenizer
 from pcodec.tokens.sources import Clip, Part
 
 AHEAD = 4
-"""Clips per process that are read before they are needed, so that no process waits."""
+"""Clips per process that are read ahead, so that no process waits."""
 _T = TypeVar("_T")
 
 
 class _Begun(NamedTuple):
-    """A clip of a shard that is on its way, or with no row, the end of the shard."""
+    """A clip of a shard that is being encoded; without a row, the end of the shard."""
 
     shard: int
     done: float
-    """The share of the shard that is done with it."""
+    """Share of the shard that is finished with it."""
     row: Callable[[], Row] | None
 
 
 def run(job: Job, todo: Mapping[int, Part], model: str | None, workers: int) -> Iterator[Step]:
-    """Makes shards, their clips side by side; says what is done as it goes.
+    """Makes shards, with their clips in parallel; yields the progress.
 
-    PcodecError if a process dies, OSError if an output cannot be written or an input that is
-    elsewhere be reached: what is finished then stays.
+    PcodecError if a process dies. OSError if an output cannot be written or a remote input
+    cannot be reached. Finished shards stay.
     """
     with _coder(model, workers) as begin:
         rows: list[Row] = []
@@ -61,7 +61,7 @@ def _all(todo: Mapping[int, Part], begin: Callable[[Clip], Callable[[], Row]]) -
 
 
 def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
-    """The items, each when so many more have been taken."""
+    """The items, read ahead by ``count``."""
     waiting: deque[_T] = deque()
     for item in items:
         waiting.append(item)
@@ -72,11 +72,11 @@ def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
 
 @contextlib.contextmanager
 def _coder(model: str | None, workers: int) -> Iterator[Callable[[Clip], Callable[[], Row]]]:
-    """What begins a clip and gives what waits for its row."""
+    """A function that starts a clip and returns a function that waits for its row."""
     if workers == 1:
         yield partial(partial, Tokenizer(model))
         return
-    # A fork would copy what the networks' threads hold.
+    # Not a fork: that would copy memory which this process changes.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start, (model,))
     try:
@@ -92,7 +92,7 @@ _tokenizer: Tokenizer
 
 
 def _start(model: str | None) -> None:
-    """Begins a worker: Ctrl-C is the parent's business, and none outlives it."""
+    """Prepares a worker. Ctrl-C is left to the parent, and the worker ends with the parent."""
     global _tokenizer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

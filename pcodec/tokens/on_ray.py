@@ -1,4 +1,4 @@
-"""Shards of tokens made by a Ray cluster, whose machines see the same files."""
+"""The engine ray: shards of tokens made by a cluster whose machines see the same files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pcodec.tokens.sources import Part
 
 
 class Worker:
-    """An actor with a loaded model that makes whole shards."""
+    """An actor with a loaded model; it makes whole shards."""
 
     def __init__(self, job: Job, model: str | None) -> None:
         self.job, self.tokenizer = job, Tokenizer(model)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A shard to make -> what was done."""
+        """Makes a shard; returns the progress."""
         part: Part = pickle.loads(row["part"])
         rows = [self.tokenizer(clip) for clip, _ in part()]
         self.job.write(row["shard"], rows)
@@ -34,11 +34,11 @@ class Worker:
 def run(
     job: Job, todo: Mapping[int, Part], model: str | None, workers: int | None, address: str | None
 ) -> Iterator[Step]:
-    """Makes shards side by side; says of each when it is done.
+    """Makes shards in parallel; yields the progress.
 
-    A shard whose worker or machine is lost is made again by another one. workers: processes at
-    most; None for as many as the cluster has cores. address: of the cluster; None to start one
-    on this machine. PcodecError if Ray is not installed, or cannot do it.
+    A shard whose worker or machine is lost is made again by another one. workers: at most so
+    many processes; None for one per core of the cluster. address: of the cluster; None to start
+    one on this machine. PcodecError if Ray is not installed, or fails.
     """
     try:
         import ray

@@ -1,4 +1,4 @@
-"""Clips to rows of tokens: a bad file is a row that says so."""
+"""Clips to rows of tokens; a bad file becomes a row with an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pcodec.tokens import storage
 from pcodec.tokens.sources import PCX, Clip
 
 TOLERANCE = 0.025
-"""Seconds that a segment may go beyond the end of its file: lists round."""
+"""Seconds by which a segment may exceed its file, as lists round."""
 
 
 class Row(NamedTuple):
@@ -34,17 +34,17 @@ class Row(NamedTuple):
     path: str
     speaker: str | None
     seconds: float
-    """Of the source."""
+    """Seconds of the source."""
     samples: int
-    """At the codec's rate: `from_tokens` gives as many, told this length."""
+    """Samples at the codec's rate: the ``length`` to give to `from_tokens`."""
     tokens: Indices
     """(columns, rows)"""
     error: str | None = None
-    """Why there are none."""
+    """Why there are no tokens; None if there are."""
 
 
 class Tokenizer:
-    """Makes rows of clips, with a model that it loads when it is first needed."""
+    """Makes rows of clips; loads the model when it is first needed."""
 
     def __init__(self, model: str | None) -> None:
         """model: as `pcodec.load` takes it. PcodecError if there is none."""
@@ -59,8 +59,7 @@ class Tokenizer:
     def __call__(self, clip: Clip) -> Row:
         """The row of a clip.
 
-        OSError if its file cannot be reached, where that is elsewhere; PcodecError if the model
-        cannot be loaded, which is not the clip's fault.
+        OSError if a remote file cannot be reached; PcodecError if the model cannot be loaded.
         """
         is_pcx = clip.path.lower().endswith(PCX)
         codec = None if is_pcx else self.codec
@@ -68,7 +67,9 @@ class Tokenizer:
             if clip.error is not None:
                 raise AudioError(clip.error)
             if clip.data is None and not storage.is_remote(clip.location):
-                Path(clip.location).stat()  # tells more than libsndfile if there is no such file
+                Path(
+                    clip.location
+                ).stat()  # a clearer error than libsndfile's if there is no such file
             coded = self._stored(clip) if codec is None else self._encoded(clip, codec)
             return self._row(clip, *coded)
         except PcodecError as error:
@@ -79,7 +80,7 @@ class Tokenizer:
             if storage.is_remote(clip.location):
                 raise
             text = error.strerror or str(error)
-        for name in (clip.location, "standard input"):  # the row says which file it is
+        for name in (clip.location, "standard input"):  # the row has the name of the file
             text = text.removeprefix(f"{name}: ").partition("; ffmpeg")[0]
         nothing = np.zeros((0, self.model.config.rows), np.uint16)
         return self._row(clip, 0.0, 0, nothing, " ".join(text.split()))
@@ -122,7 +123,7 @@ def _is_part(clip: Clip) -> bool:
 
 
 def _whole(clip: Clip) -> tuple[int, Iterator[Samples]]:
-    """The rate of a whole file, and its samples in blocks; AudioError if it is cut off."""
+    """The rate of a whole file, and its samples in blocks; AudioError if it is truncated."""
     data = clip.data
     if data is None and storage.is_remote(clip.location):
         data = _fetched(clip.location)
@@ -140,7 +141,7 @@ def _whole(clip: Clip) -> tuple[int, Iterator[Samples]]:
 
 
 def _segment(clip: Clip) -> tuple[int, Iterator[Samples]]:
-    """The same of a part of a file, which is entered where the part starts."""
+    """The same for a part of a file; the file is read from the start of the part."""
     source: Any = clip.location
     if storage.is_remote(clip.location):
         source = io.BytesIO(_fetched(clip.location))
@@ -181,11 +182,11 @@ def _segment(clip: Clip) -> tuple[int, Iterator[Samples]]:
 
 @functools.lru_cache(maxsize=1)
 def _fetched(uri: str) -> bytes:
-    """All of a file that is elsewhere; the next clip may be of the same one."""
+    """A whole remote file, kept for the next clip, which may be of the same file."""
     with storage.open_file(uri) as file:
         return file.read()
 
 
 def _printable(text: str) -> str:
-    """Text that is UTF-8: of a file's name that is none, the other bytes as escapes."""
+    """Text as valid UTF-8; other bytes, as in names of files, are escaped."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

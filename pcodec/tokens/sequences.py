@@ -1,4 +1,4 @@
-"""Grids of tokens as the sequences that language models learn, and back."""
+"""Grids of tokens to sequences for language models, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def flatten(tokens: ArrayLike, vocab_size: int) -> NDArray[np.int64]:
     """Tokens (columns, rows) -> one sequence of ids (columns * rows,).
 
     Column by column, low frequencies first. A token of row r becomes ``r * vocab_size +
-    token``, so that each row has ids of its own: a model needs ``rows * vocab_size`` of them.
+    token``. So each row has ids of its own, and a model needs ``rows * vocab_size`` of them.
     vocab_size: `Codec.vocab_size`. ValueError if a token is not 0 to below it.
 
         ids = flatten(tokens, codec.vocab_size)  # 0 to 24575
@@ -24,8 +24,8 @@ def flatten(tokens: ArrayLike, vocab_size: int) -> NDArray[np.int64]:
 def unflatten(ids: ArrayLike, rows: int, vocab_size: int) -> Indices:
     """The inverse of `flatten`: ids (columns * rows,) -> tokens (columns, rows), uint16.
 
-    rows, vocab_size: `Codec.rows` and `Codec.vocab_size`. ValueError if the ids are not whole
-    columns, or one stands where only ids of another row can.
+    rows, vocab_size: `Codec.rows` and `Codec.vocab_size`. ValueError if the ids do not fill
+    whole columns, or one belongs to another row.
     """
     flat = np.asarray(ids)
     if flat.ndim != 1 or len(flat) % rows:
@@ -58,8 +58,8 @@ def delay(tokens: ArrayLike, pad: int) -> NDArray[np.int64]:
 def undelay(delayed: ArrayLike, pad: int) -> Indices:
     """The inverse of `delay`: (columns + rows - 1, rows) -> tokens (columns, rows), uint16.
 
-    What stands where `delay` puts ``pad`` is not looked at: a model that has gone on for some
-    steps leaves columns there that are not whole. ValueError if ``pad`` stands where a token must.
+    The places where `delay` puts ``pad`` are ignored: after a model has generated some steps, they
+    hold columns that are not complete. ValueError if ``pad`` stands where a token must.
     """
     grid = np.asarray(delayed)
     if grid.ndim != 2 or not grid.shape[1]:

@@ -1,4 +1,4 @@
-"""What a corpus is made of: clips, in parts of which each becomes one shard of tokens."""
+"""The clips of a corpus, in parts; each part becomes one shard of tokens."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ TARS = (".tar", ".tar.gz", ".tgz")
 CUTS = (".jsonl", ".jsonl.gz")
 PARQUET = ".parquet"
 PARQUET_ROWS = 16
-"""Rows with audio in them that are in memory at once."""
+"""Rows with audio that are in memory at once."""
 
 
 class Clip(NamedTuple):
-    """A clip of a corpus: what is known of it, and where its audio or .pcx file is."""
+    """A clip of a corpus: what is known about it, and where its audio or .pcx file is."""
 
     id: str
     path: str
-    """As the corpus has it."""
+    """Path as the corpus has it."""
     speaker: str | None = None
     location: str = ""
-    """Of the file, in full."""
+    """Full path or URI of the file."""
     data: bytes | None = None
-    """Or the file itself."""
+    """Content of the file, instead of a location."""
     start: float = 0.0
-    """Seconds into the file."""
+    """Start within the file, seconds."""
     duration: float | None = None
-    """Seconds; None for all that follows."""
+    """Seconds; None for the rest of the file."""
     channels: tuple[int, ...] | None = None
-    """Of the file, from 0, to take the mean of; None for all."""
+    """Channels of the file, from 0, whose mean is taken; None for all."""
     error: str | None = None
-    """Why there is no such clip."""
+    """Why there is no clip; None if there is."""
 
     @property
     def key(self) -> list[Any]:
-        """What says which clip it is, wherever the corpus lies."""
+        """Identity of the clip, independent of where the corpus lies."""
         return [self.id, self.path, self.speaker, self.start, self.duration, self.channels]
 
 
 Progress: TypeAlias = "tuple[Clip, float]"
-"""A clip, and the share of its part that is done with it."""
+"""A clip, and the share of its part that is finished with it."""
 
 
 class ClipList(NamedTuple):
@@ -70,7 +70,7 @@ class ClipList(NamedTuple):
 
 
 class Tar(NamedTuple):
-    """Clips in a tar file; names alike up to their first dot belong together (WebDataset)."""
+    """Clips in a tar file; names equal up to the first dot belong together (WebDataset)."""
 
     name: str
     location: str
@@ -117,10 +117,11 @@ Part: TypeAlias = "ClipList | Tar | Parquet"
 def find_parts(
     data: Sequence[str], shard_clips: int, leave_out: Callable[[str], bool]
 ) -> list[Part]:
-    """A corpus, in parts: files and lists as so many clips each, then each tar, each Parquet.
+    """A corpus in parts: files and lists by ``shard_clips``, then each tar, each Parquet file.
 
-    data: folders, files or lists, as paths or URIs. leave_out: whether the file at a location
-    is not to be taken. OSError if one of ``data`` is not there, AudioError if one is no list.
+    data: folders, files or lists, as paths or URIs. leave_out: whether to ignore
+    the file at a location. OSError if one of ``data`` does not exist, AudioError if one is not a
+    list.
     """
     loose: list[Clip] = []
     parts: list[Part] = []
@@ -138,7 +139,7 @@ def find_parts(
 
 
 def _items(location: str) -> Iterator[Clip | Tar | Parquet]:
-    """What a place of a corpus holds, in order."""
+    """The clips and containers at a location, in order."""
     where = storage.absolute(location)
     names = storage.list_folder(where)
     if names is not None:
@@ -156,7 +157,7 @@ def _items(location: str) -> Iterator[Clip | Tar | Parquet]:
 
 
 def _item(name: str, location: str) -> Iterator[Clip | Tar | Parquet]:
-    """What a file is by its name; nothing if no corpus is made of its kind."""
+    """The clip or container that a file is by its name; nothing if it is of another kind."""
     lower = name.lower()
     if lower.endswith((PCX, *AUDIO_SUFFIXES)):
         yield Clip(name, name, location=location)
@@ -167,7 +168,7 @@ def _item(name: str, location: str) -> Iterator[Clip | Tar | Parquet]:
 
 
 def _list(location: str) -> Iterator[Clip]:
-    """A tab-separated list with columns `path`, and `id` and `speaker` if they are known."""
+    """A tab-separated list with a column `path`, optionally `id` and `speaker`."""
     with (
         storage.open_file(location) as file,
         io.TextIOWrapper(file, "utf-8-sig", "replace", newline="") as text,
@@ -181,7 +182,7 @@ def _list(location: str) -> Iterator[Clip]:
 
 
 def _cuts(location: str) -> Iterator[Clip]:
-    """Lhotse's cuts or recordings, a JSON object a line; paths count from the current folder."""
+    """Lhotse's cuts or recordings, JSON lines; paths count from the current folder."""
     with storage.open_file(location) as file:
         lines: Iterable[bytes] = gzip.GzipFile(fileobj=file) if location.endswith(".gz") else file
         try:
@@ -244,7 +245,7 @@ def _tar_clips(tar: tarfile.TarFile) -> Iterator[Clip]:
 
 
 def _tar_key(name: str) -> str | None:
-    """What a name shares with those that belong to it: all up to the first dot of the file's."""
+    """The key of a sample in WebDataset: the name up to the first dot of its last part."""
     match = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.[^/]*", name)
     return match[1] if match else None
 
@@ -301,7 +302,7 @@ def _parquet_clip(row: dict[str, Any], column: str, place: str, folder: str) -> 
 
 
 def _broken(name: str, location: str, error: Exception) -> Clip:
-    """Stands for what of a container cannot be read; what cannot be reached is an error."""
+    """A clip with an error, for a container that cannot be read; an unreachable one is an error."""
     if isinstance(error, OSError) and storage.is_remote(location):
         raise error
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,4 +1,4 @@
-"""Files here and elsewhere: paths, and URIs of the file systems that pyarrow knows.
+"""Local and remote files: paths, and URIs of the file systems that pyarrow knows.
 
 A URI is "s3://bucket/name", "gs://bucket/name" or, of any file system of fsspec,
 "fsspec+memory://name". What follows the bucket is a name as it is, without escapes.
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from pcodec.files import replace_file
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
-"""File systems that show a file once all of it has been written, and need no folders."""
+"""File systems that show a file only when it is complete, and that have no folders."""
 
 
 def is_remote(location: str) -> bool:
@@ -28,7 +28,7 @@ def _filesystem(root: str) -> tuple[Any, str]:
 
     try:
         return cast(tuple[Any, str], FileSystem.from_uri(root))
-    except ValueError as error:  # of a scheme that it does not know
+    except ValueError as error:  # an unknown scheme
         raise OSError(f"{root}: {error}") from error
 
 
@@ -41,24 +41,24 @@ def _resolve(uri: str) -> tuple[Any, str]:
 
 
 def folder_of(location: str) -> str:
-    """Where a file lies."""
+    """The folder of a file."""
     return location.rpartition("/")[0] if is_remote(location) else str(Path(location).parent)
 
 
 def name_of(location: str) -> str:
-    """A file's own name."""
+    """The last part of a location."""
     return location.rpartition("/")[2] if is_remote(location) else Path(location).name
 
 
 def join(folder: str, name: str) -> str:
-    """The location of a file, whose name counts from a folder unless it is a whole one."""
+    """The location of a file; a relative name counts from the folder."""
     if is_remote(name) or not is_remote(folder):
         return name if is_remote(name) else str(Path(folder, name))
     return name if name.startswith("/") else f"{folder.rstrip('/')}/{name}"
 
 
 def open_file(location: str) -> BinaryIO:
-    """Opens a file to read; it can seek."""
+    """Opens a file for reading, seekable."""
     if not is_remote(location):
         return Path(location).open("rb")
     filesystem, name = _resolve(location)
@@ -66,9 +66,9 @@ def open_file(location: str) -> BinaryIO:
 
 
 def list_folder(location: str) -> list[str] | None:
-    """The names of all files below a folder, in order, with "/" between; None if it is a file.
+    """The names of all files below a folder, sorted, with "/" as separator; None for a file.
 
-    FileNotFoundError if it is neither.
+    FileNotFoundError if there is neither.
     """
     if is_remote(location):
         from pyarrow.fs import FileSelector, FileType
@@ -84,7 +84,7 @@ def list_folder(location: str) -> list[str] | None:
         names = [path.removeprefix(base).lstrip("/") for path in files]
     else:
         path = Path(location)
-        path.stat()  # raises if there is nothing
+        path.stat()  # raises FileNotFoundError
         if not path.is_dir():
             return None
         names = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
@@ -92,7 +92,7 @@ def list_folder(location: str) -> list[str] | None:
 
 
 def make_folder(location: str) -> None:
-    """Makes a folder, if it is not there."""
+    """Makes a folder unless it exists."""
     if not is_remote(location):
         Path(location).mkdir(parents=True, exist_ok=True)
         return
@@ -102,7 +102,7 @@ def make_folder(location: str) -> None:
 
 
 def write_file(location: str, data: bytes) -> None:
-    """Writes a whole file: under its name there is all of it or what was there before."""
+    """Writes a whole file, atomically."""
     if not is_remote(location):
         replace_file(Path(location), data)
         return
@@ -115,5 +115,5 @@ def write_file(location: str, data: bytes) -> None:
 
 
 def absolute(location: str) -> str:
-    """A location that means the same in every process."""
+    """A location that is valid in every process."""
     return location if is_remote(location) else os.path.abspath(location)  # noqa: PTH100

@@ -1,4 +1,4 @@
-"""Training audio: any folder, or a tsv list, as random augmented crops."""
+"""Training audio: a folder or a tsv list as random augmented crops."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from pcodec.dsp import HIGH_PASS_HZ
 from pcodec.errors import AudioError
 
 MAX_WORKERS = 16
-"""Processes that make batches for a GPU; for a CPU one is enough."""
+"""Processes that make batches for a GPU; a CPU needs only one."""
 GRACE_SECONDS = 10
-"""between a request to end and the end of these processes"""
+"""Seconds between the request to end and the end of these processes."""
 
 
 @lru_cache
@@ -46,7 +46,7 @@ def high_passed(samples: Samples, rate: int) -> Samples:
 
 
 def seconds_of(path: Path) -> float:
-    """What a file's header says of its length, 0 if it says nothing; AudioError if unreadable."""
+    """The length that a file's header states, 0 if none; AudioError if it cannot be read."""
     reader = Reader(path)
     reader.close()
     return (reader.frames or 0) / reader.rate
@@ -55,12 +55,12 @@ def seconds_of(path: Path) -> float:
 class Corpus:
     """Clips in one memory-mapped 16-bit file, so that a crop costs no decoding.
 
-    A speaker is drawn with the square root of his share of the corpus, then a clip of his
-    by length: many short speakers weigh more than one long one.
+    A speaker is drawn with the square root of their share of the corpus, then one of their clips
+    by length. So many short speakers weigh more than one long one.
     """
 
     def __init__(self, data: Path, cache: Path, sample_rate: int) -> None:
-        """Looks at the files; they are read when samples are first asked for.
+        """Reads the headers; the audio is read when samples are first needed.
 
         data: a folder, a tsv list or a file. cache: the folder for the memory-mapped file.
         """
@@ -79,12 +79,12 @@ class Corpus:
 
     @property
     def is_read(self) -> bool:
-        """Whether the memory-mapped file is there."""
+        """Whether the memory-mapped file exists."""
         return self.ends_file.exists()
 
     @cached_property
     def seconds(self) -> float:
-        """Of all clips; before they are read, what their headers say."""
+        """Length of all clips; by their headers until they are read."""
         if self.is_read:
             return float(self.ends[-1]) / self.sample_rate
         paths = [path for path, _ in self.clips]
@@ -92,7 +92,7 @@ class Corpus:
 
     @property
     def bytes(self) -> int:
-        """What the memory-mapped file takes."""
+        """Size of the memory-mapped file."""
         return round(2 * self.seconds * self.sample_rate)
 
     @cached_property
@@ -109,14 +109,14 @@ class Corpus:
 
     @cached_property
     def samples(self) -> NDArray[np.int16]:
-        """All clips, one after the other."""
+        """All clips, concatenated."""
         if not self.is_read:
             self._read()
         return np.memmap(self.store, np.int16, "r")
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
-        """Of all draws those that fall on a clip or on one before it."""
+        """Cumulative probability of each clip."""
         lengths = (self.ends - self.starts).astype(float)
         of_speaker: dict[str, float] = defaultdict(float)
         for (_, speaker), length in zip(self.clips, lengths, strict=True):
@@ -143,11 +143,11 @@ class Corpus:
         np.save(self.ends_file, np.cumsum(lengths))
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process that makes batches maps the file itself.
+        # Each process that makes batches maps the file itself.
         return {name: value for name, value in vars(self).items() if name != "samples"}
 
     def crop(self, length: int, rng: np.random.Generator) -> Samples:
-        """A random piece of ``length`` samples; a shorter clip stands somewhere in silence."""
+        """A random piece of ``length`` samples; a shorter clip is placed at random in silence."""
         clip = min(int(np.searchsorted(self.shares, rng.random())), len(self.ends) - 1)
         start, end = int(self.starts[clip]), int(self.ends[clip])
         crop = np.zeros(length, np.float32)
@@ -204,7 +204,7 @@ class Batches:
     def stream(
         self, step: int, device: torch.device | None = None
     ) -> Generator[Tensor, None, None]:
-        """Batches from a step on, made by other processes beside the training."""
+        """Batches from a step on, made by other processes."""
         cuda = device is not None and device.type == "cuda"
         loader: DataLoader[Tensor] = DataLoader(
             self,  # type: ignore[arg-type]
@@ -214,14 +214,13 @@ class Batches:
             pin_memory=cuda,
             prefetch_factor=4,
             worker_init_fn=_outlive_signals,
-            generator=torch.Generator(),  # it draws a seed, and not from the training's numbers
+            generator=torch.Generator(),  # so that no number of the training's generator is used
         )
         yield from loader
 
 
 def _outlive_signals(_worker: int) -> None:
-    # Those for a whole group of processes are for the training, which ends its step first, and
-    # then this process.
+    # Signals to the whole group are for the training, which ends its step and then this process.
     for name in ("SIGINT", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Discriminators of the adversarial stages. Each gives scores, and features for matching."""
+"""Discriminators of the adversarial stages. Each gives scores and features."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class DiscriminatorOutput(NamedTuple):
     """Scores and features of one discriminator."""
 
     scores: Tensor
-    """(B, 1, ...): one score per patch; higher is more real"""
+    """(B, 1, ...): One score per patch, (B, 1, ...); a higher score is more real."""
     features: list[Tensor]
-    """activations of the hidden layers"""
+    """Activations of the hidden layers."""
 
 
 class PatchDiscriminator(nn.Module):
@@ -59,14 +59,14 @@ class MelDiscriminator(nn.Module):
 class SpectrogramDiscriminator(nn.Module):
     """Multi-resolution discriminator on complex spectrograms (Jang et al. 2021; DAC).
 
-    Eight neighbouring bins are the channels of one cell of the picture, each cell knows
-    its place in frequency, and frames lie along the height: so that a spectrogram is a
-    picture with its channels last as it comes, and the convolutions are wide and few.
+    Eight neighbouring bins are the channels of one cell of the picture. An embedding tells each
+    cell its frequency. Frames lie along the height, so that a spectrogram is a picture with
+    channels last without a copy, and the convolutions are wide and few.
     """
 
     SIZES = (1024, 512, 256)
     GROUP = 8
-    """bins per cell"""
+    """Bins per cell."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class WaveformDiscriminator(nn.Module):
-    """Both kinds of discriminators of waveforms."""
+    """Spectrogram and period discriminators together."""
 
     def __init__(self) -> None:
         super().__init__()

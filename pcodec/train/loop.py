@@ -25,26 +25,26 @@ from pcodec.train.stages.base import Stage
 from pcodec.train.stop import Stop
 
 READ_EVERY, LINE_EVERY, MEASURE_EVERY = 50, 100, 1000
-"""Steps from one look at the losses, line of STAGE.jsonl, and measuring to the next."""
+"""Steps between readings of the losses, lines of STAGE.jsonl, and measurements."""
 
 SAVE_MINUTES = 10.0
 
 
 def learning_rate_factor(share: float, step: int, warm_up: float) -> float:
-    """Linear warm-up over steps, then a half cosine down to 2 % over the share that is done."""
+    """Linear warm-up over steps, times half a cosine down to 2 % over the share of the training."""
     rise = min(1.0, (step + 1) / max(1, warm_up))
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def discriminator_file(stage: str) -> str:
-    """The name of the file with the discriminator of a stage."""
+    """The name of the file of a stage's discriminator."""
     return f"{stage}.discriminator.safetensors"
 
 
 class Average:
-    """What a stage ships: an exponential moving average of a module's tensors.
+    """The weights that a stage exports: an exponential moving average of a module's tensors.
 
-    Or, with a share below 1, a mean of that and of the tensors as they were at the start.
+    With a share below 1 it is a weighted mean of that and of the tensors at the start.
     """
 
     def __init__(self, module: torch.nn.Module, decay: float, share: float = 1.0) -> None:
@@ -66,7 +66,7 @@ class Average:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Puts it in the place of the live tensors, for a while."""
+        """Replaces the live tensors by the average while the context is open."""
         kept = [t.clone() for t in self.live]
         torch._foreach_copy_(self.live, torch._foreach_lerp(self.start, self.mean, self.share))
         try:
@@ -76,9 +76,9 @@ class Average:
 
 
 def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) -> list[Tensor]:
-    """The starts of files, for measuring: at a rate in Hz, cut to whole columns of samples.
+    """The first seconds of files, for measuring: at a rate in Hz, cut to whole columns.
 
-    Without those that hold none.
+    Files shorter than a column are left out.
     """
     clips = [torch.from_numpy(read(path, rate)[: int(seconds * rate)]) for path in paths]
     clips = [torch.from_numpy(high_passed(clip.numpy(), rate)) for clip in clips]
@@ -86,24 +86,24 @@ def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) 
 
 
 class Means:
-    """Means of the losses over some steps, kept where these are computed."""
+    """Means of the losses over some steps, kept on the device."""
 
     def __init__(self) -> None:
         self.sums: Losses = {}
         self.count = 0
 
     def add(self, losses: Losses) -> None:
-        """Those of one more step; waits for nothing."""
+        """Adds the losses of one step; does not wait for the device."""
         self.count += 1
         values = {name: value.float() for name, value in losses.items()}
         self.sums = {name: self.sums.get(name, 0) + value for name, value in values.items()}
 
     def finite(self) -> bool:
-        """Whether the totals of all the steps are numbers; waits for them."""
+        """Whether all totals are finite; waits for the device."""
         return self.count == 0 or bool(torch.isfinite(self.sums["total"]))
 
     def read(self) -> Logs:
-        """The means, which then begin anew; waits for them."""
+        """The means, then starts anew; waits for the device."""
         means = torch.stack(list(self.sums.values())) / self.count
         logs = dict(zip(self.sums, means.tolist(), strict=True))
         self.sums, self.count = {}, 0
@@ -111,14 +111,14 @@ class Means:
 
 
 def known(value: float) -> float | None:
-    """A value of STAGE.jsonl: five digits; null for what is no number, as JSON has none such."""
+    """A value of STAGE.jsonl: five digits, or null for NaN and infinity."""
     if isinstance(value, int):
         return value
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def read_state(path: Path, mmap: bool = False) -> dict[str, Any] | None:
-    """What a stage left to go on from, None if nothing; PcodecError if the file is none such.
+    """The saved state of a stage, None if there is none; PcodecError if it cannot be read.
 
     mmap: whether its tensors stay in the file.
     """
@@ -128,20 +128,22 @@ def read_state(path: Path, mmap: bool = False) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, "cpu", mmap=mmap, weights_only=True)
         state["step"], state["seconds"], state["stage"], state["average"]
     except Exception as error:
-        # Whatever torch or pickle says of a file that is none of theirs.
-        raise PcodecError(f"{path}: no state of a training; delete it to begin anew") from error
+        # torch and pickle raise anything for a file that is not theirs.
+        raise PcodecError(
+            f"{path}: not the state of a training; delete it to begin anew"
+        ) from error
     return state
 
 
 def state_file(out: Path, stage: str) -> Path:
-    """Where a stage leaves what it needs to go on."""
+    """The file of a stage's state."""
     return out / "state" / f"{stage}.pt"
 
 
 def run(
     stage: Stage, batches: Batches, out: Path, clips: list[Tensor], length: Length, stop: Stop
 ) -> None:
-    """Runs a stage to its end, or till a signal comes, from where the state in ``out`` stopped."""
+    """Runs a stage from its state in ``out`` to its end, or until a signal comes."""
     settings, networks, name = stage.settings, stage.networks, stage.name
     path = state_file(out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,20 +155,20 @@ def run(
             stage.load_state(state["stage"])
             average.load_state_dict(state["average"])
         except (RuntimeError, ValueError, KeyError) as error:
-            text = f"{path}: a state of other networks or options; delete it to begin anew"
+            text = f"{path}: the state of other networks or options; delete it to begin anew"
             raise PcodecError(text) from error
         del state
     first, means, logs = step, Means(), Logs()
 
     def save() -> None:
         if not means.finite():
-            text = f"{name}: the loss is no number any more, before step {step}; what was saved "
+            text = f"{name}: the loss is NaN or infinite before step {step}; what was saved "
             raise PcodecError(f"{text}before stays in {out}: lower learning_rate, and go on")
         with average.applied():
             networks.save(out, stage.parts)
         if stage.adversary is not None:
             stage.adversary.save(out / discriminator_file(name))
-        # Last, as a stage whose state is that of its last step is done.
+        # The state comes last, as it says that the stage is done.
         state = {"step": step, "seconds": seconds, "stage": stage.state()}
         state["average"] = average.state_dict()
         with replaced(path) as part:
@@ -198,25 +200,25 @@ def run(
         while (share := length.share(step, seconds)) < 1 and stop.number is None:
             factor = learning_rate_factor(share, step, settings.warm_up)
             stage.set_learning_rate(settings.learning_rate * factor)
-            # While the first step compiles, there is nothing yet that could be lost.
+            # While the first step compiles, nothing can be lost.
             stop.patient = step > first
             means.add(stage.step(next(stream)))
             average.update(step)
             step += 1
             stop.patient = True
-            if step > first + 1:  # nor does the first step say how long the others take
+            if step > first + 1:  # the first step includes compiling
                 seconds += time.monotonic() - mark
             ends = length.share(step, seconds) == 1
             if step == first + 10 and not ends:
                 report.estimate(step, seconds)
             if step % READ_EVERY == 0 or ends:
                 if not means.finite():
-                    save()  # which says why not
+                    save()  # which raises the error
                 logs = means.read()
                 for key, value in logs.items():
                     writer.add_scalar(key, value, step)
             scores = Logs()
-            # At most a fifth of the time, be the steps as fast as they may.
+            # Measuring takes at most a fifth of the time.
             now, due = time.monotonic(), step % MEASURE_EVERY == 0
             if clips and stop.number is None and (ends or (due and now - measured > 4 * took)):
                 scores = evaluate()

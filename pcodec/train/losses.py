@@ -16,10 +16,10 @@ from pcodec.networks.stft import squared_length
 
 
 def loudness_weights(log_mel: Tensor) -> Tensor:
-    """How much a cell of a log-mel (B, frames, bands) matters, mean 1 an item.
+    """Weights of the cells of a log-mel (B, frames, bands) by loudness, mean 1 per item.
 
-    Loudness grows with about the 0.4th power of amplitude (Zwicker); a floor keeps the
-    quiet cells from being forgotten.
+    Loudness grows with about the 0.4th power of amplitude (Zwicker). A floor keeps quiet cells
+    in the loss.
     """
     level = log_mel - log_mel.logsumexp((1, 2), keepdim=True)
     loudness = (0.4 * level).exp()
@@ -75,8 +75,8 @@ class MultiResolutionMelLoss(nn.Module):
 def phase_loss(predicted: Spectrum, target: Tensor) -> Tensor:
     """Distance of phases, and of their differences along frequency and time.
 
-    After APNet (Ai & Ling 2023), but measured as a chord of the unit circle (no arc
-    tangent), and weighted by loudness: the phase of silence is noise.
+    As in APNet (Ai & Ling 2023), but measured as a chord of the unit circle (no arc tangent),
+    and weighted by loudness, since the phase of silence is noise.
 
     target: complex spectrum (B, frames, bins) framed as the prediction.
     """
@@ -101,12 +101,12 @@ def phase_loss(predicted: Spectrum, target: Tensor) -> Tensor:
 
 
 class DisturbanceLoss(nn.Module):
-    """How much louder or quieter each critical band is, as PESQ hears it (ITU-T P.862).
+    """Differences of loudness per critical band, modelled on PESQ (ITU-T P.862).
 
-    Zwicker loudness of 49 bands under windows of 32 ms, half overlapping; differences below
-    a quarter of the quieter loudness are masked, and what is added weighs more than what is
-    missing. Without PESQ's alignments of time, level and frequency response, which a training
-    crop does not need.
+    Zwicker loudness of 49 bands under windows of 32 ms, half overlapping. Differences below a
+    quarter of the smaller loudness are masked, and added sound weighs more than missing sound.
+    PESQ's alignments of time, level and frequency response are left out: a training crop does
+    not need them.
     """
 
     RATE, WINDOW = 16000, 512
@@ -115,7 +115,7 @@ class DisturbanceLoss(nn.Module):
     BINS: ClassVar = [1] * 8 + [2] + [1] * 5 + [2, 1, 1] + [2] * 8 + [3] * 4
     BINS += [4, 3, 4, 5, 4, 5, 6, 6, 7, 8, 9, 9, 12, 12, 15, 16, 18, 21, 25, 20]
     QUIET = 3e-5
-    """mean power: what is below is not brought to the level of speech"""
+    """Mean power below which a signal is not scaled to the level of speech."""
 
     window: Tensor
     bands: Tensor
@@ -137,7 +137,7 @@ class DisturbanceLoss(nn.Module):
         z = torch.exp(-2j * math.pi * bins / self.WINDOW)
         numerator = 2.6657628 - 5.3315255 * z + 2.6657628 * z.square()
         response = (numerator / (1 - 1.8890331 * z + 0.89487434 * z.square())).abs().square()
-        # Band powers in units of the threshold's, a bark's worth each.
+        # Band powers in units of the threshold's, per bark.
         bands = inside * response * (6.910853e-4 * width[0] / width)
         khz = (hz[1:] + hz[:-1]).clamp(min=40) / 2000
         # Hearing threshold of Terhardt (1979), dB.
@@ -160,26 +160,26 @@ class DisturbanceLoss(nn.Module):
         return squared_length(torch.view_as_real(torch.fft.rfft(pieces)))
 
     def loudness(self, power: Tensor) -> Tensor:
-        """Band powers (B, frames, bands) -> sone a bark."""
+        """Band powers (B, frames, bands) -> loudness, sone per bark."""
         scale = 0.1866055 * (2 * self.threshold) ** self.exponent
         loudness = (0.5 + 0.5 * power / self.threshold) ** self.exponent - 1
         return (scale * loudness).clamp(min=0)
 
     def gain(self, power: Tensor) -> Tensor:
-        """What brings a power spectrum to the level of speech, (B, 1, 1)."""
-        # Mean power between 350 and 3250 Hz, of which speech has 1e7.
+        """Factor that scales a power spectrum to the level of speech, (B, 1, 1)."""
+        # The mean power of speech between 350 and 3250 Hz is 1e7.
         level = 2 * (power @ self.weighting).mean(1) / self.window.square().sum() / self.WINDOW
         return (1e7 / level.clamp(min=self.QUIET))[:, None, None]
 
     @staticmethod
     def asymmetry(got: Tensor, wanted: Tensor) -> Tensor:
-        """Weights of bands by what is added, (B, frames, bands); 0 where little is."""
+        """Weights of added sound, (B, frames, bands); 0 where little is added."""
         ratio = ((got + 50) / (wanted + 50)) ** 1.2
         return torch.where(ratio < 3, 0.0, ratio.clamp(max=12))
 
     @staticmethod
     def combine(symmetric: Tensor, asymmetric: Tensor) -> Tensor:
-        """What both disturbances take from PESQ's score."""
+        """The loss of PESQ's score by both disturbances."""
         return 0.1 * symmetric + 0.0309 * asymmetric
 
     def disturbances(self, got: Tensor, wanted: Tensor, asymmetry: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,19 +199,19 @@ class DisturbanceLoss(nn.Module):
             wanted = (wanted * gain) @ self.bands
         got = (self.power(predicted) * gain) @ self.bands
         disturbances = self.disturbances(got, wanted, self.asymmetry(got.detach(), wanted))
-        # P.862 lets the worst frames of a syllable count most; for a gradient that is too rough.
+        # P.862 weights the worst frames of a syllable most, which is too rough for a gradient.
         return self.combine(*((d.square().mean(-1) + 1e-9).sqrt().mean() for d in disturbances))
 
 
 class MelDisturbanceLoss(DisturbanceLoss):
-    """The same of log-mels, for what can only be guessed, as lost columns: more of P.862 in it.
+    """`DisturbanceLoss` of log-mels, closer to P.862, for lost columns that are predicted.
 
-    The levels of each frame are first brought together, as a level can be guessed least and
-    matters least; a frame's disturbance has a limit; the worst frames of 320 ms count most.
+    The levels of each frame are equalised first, as a level is the hardest to predict and matters
+    least. The disturbance of a frame is limited. The worst frames of 320 ms weigh most.
     """
 
     LIMIT, SYLLABLE = 45.0, 20
-    """of a frame's disturbance; frames of 16 ms, half overlapping"""
+    """Limit of a frame's disturbance; frames of 16 ms, half overlapping, per syllable."""
     inverse: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
@@ -219,7 +219,7 @@ class MelDisturbanceLoss(DisturbanceLoss):
         if (config.vocoder_n_fft, config.window) != (self.WINDOW, self.WINDOW):
             raise ValueError(f"a mel of other windows than {self.WINDOW} samples")
         self.every = self.WINDOW // 2 // config.hop
-        # A front end of unit area makes magnitudes a hertz, of bins of a longer FFT.
+        # A front end of unit area gives magnitudes per Hz, of the bins of a longer FFT.
         scale = config.sample_rate / config.n_fft
         inverse = scale * torch.from_numpy(mel_inverse(config))
         self.register_buffer("inverse", inverse, persistent=False)
@@ -235,7 +235,7 @@ class MelDisturbanceLoss(DisturbanceLoss):
     def mean(self, disturbance: Tensor) -> Tensor:
         """(B, frames) -> (B,): sixth powers within a syllable, squares over syllables."""
         frames = disturbance.shape[1]
-        # The limit as a curve: at it a gradient would end.
+        # A smooth limit: a hard one has no gradient.
         limited = (disturbance / self.LIMIT).tanh()
         syllables = limited.unfold(-1, min(self.SYLLABLE, frames), self.SYLLABLE // 2)
         squares = (syllables.pow(6).mean(-1) + 1e-9).pow(1 / 3)
@@ -248,11 +248,11 @@ class MelDisturbanceLoss(DisturbanceLoss):
             gain = self.gain(wanted)
             wanted = (wanted * gain) @ self.bands
             audible = self.audible(wanted)
-            # Of loud frames less is heard.
+            # Disturbances of loud frames are heard less.
             louder = ((audible + 1e5) / 1e7) ** 0.04
         got = (self.power(predicted) * gain) @ self.bands
         level = (audible + 5e3) / (self.audible(got) + 5e3)
-        # A fifth of the level before stays: five frames of that.
+        # Recursive smoothing of the level by 0.2, over five frames.
         smoothed = 0.8 * level
         for i in range(1, 5):
             smoothed = smoothed + 0.8 * 0.2**i * F.pad(level, (i, 0), value=1.0)[:, :-i]
@@ -273,10 +273,10 @@ class _LimitGradient(torch.autograd.Function):
 
 
 def limit_gradient(x: Tensor) -> Tensor:
-    """x (B, frames, channels), of whose gradient no frame has more than ten times the median.
+    """x (B, frames, channels), with the gradient of each frame limited to ten times the median.
 
-    Now and then a vocoder's phases stand at a watershed. What flows back from such a frame
-    grows in every block, and would drown what all the others have to say.
+    A phase close to a decision boundary has a gradient that grows through the blocks and would
+    dominate the batch.
     """
     limited: Tensor = _LimitGradient.apply(x)  # type: ignore[no-untyped-call]
     return limited

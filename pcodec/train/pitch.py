@@ -1,4 +1,4 @@
-"""The pitch track of natural speech, for the vocoder to be trained with."""
+"""The pitch track of natural speech, a target of the vocoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pcodec.dsp import NOISE_FRAMES, PITCH_BINS, PITCH_BINS_PER_OCTAVE, PITCH_MI
 from pcodec.networks.excitation import Excitation, Pitch
 
 WINDOW = 768
-"""samples at 16 kHz"""
+"""Samples at 16 kHz."""
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     own = autocorrelation(window)
     r = autocorrelation(pieces)
     r = r / (r[..., :1] + 1e-9) / (own / own[0])
-    # Pitch moves slowly: neighbours vote.
+    # Pitch moves slowly, so neighbouring frames vote.
     r = F.avg_pool1d(r.transpose(1, 2), 3, 1, 1, count_include_pad=False).transpose(1, 2)
     lags = torch.arange(low, high + 1, device=r.device)
     bias = 0.03 * (lags / low).log2()
@@ -79,7 +79,7 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
         mean = torch.view_as_complex(mean.contiguous())
         error = (offset * mean.conj()).angle()
         phase = phase + (w * n * error).sum(-1) / ((w * n * n).sum(-1) + 1e-9)
-    # What is left is the same for all harmonics, and the recording's.
+    # The remaining phase is common to all harmonics, and belongs to the recording.
     offset = harmonics * torch.exp(-1j * phase[..., None] * count)
     offset = offset * size.sqrt() * (inside & voiced[..., None])
     constant = offset.sum((1, 2)).angle()[:, None].expand(batch, frames)
@@ -92,7 +92,7 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
 
 
 def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
-    """Cross-entropies of voicing and, where voiced, of the pitch's class; errors of its phases."""
+    """Cross-entropies of voicing and, where voiced, of the pitch class; errors of both phases."""
     voiced = pitch.voiced.float()
     octaves = (pitch.frequency / PITCH_MIN_HZ).log2()
     place = (octaves * PITCH_BINS_PER_OCTAVE - 0.5).clamp(0, PITCH_BINS - 1.001)
@@ -102,7 +102,7 @@ def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
     a = scores.gather(-1, lower[..., None]).squeeze(-1)
     b = scores.gather(-1, lower[..., None] + 1).squeeze(-1)
     wrong = -((1 - share) * a + share * b)
-    # And, of both phases, one less the cosine of the error.
+    # Errors of both phases: 1 - cosine.
     pulses, constant = logits[..., 1 + PITCH_BINS :].unflatten(-1, (2, 2)).unbind(-2)
     for phasor, angle in ((pulses, pitch.phase), (constant, pitch.constant)):
         direction = F.normalize(phasor, dim=-1, eps=1e-2)

@@ -1,4 +1,4 @@
-"""What is computed in bfloat16."""
+"""Mixed precision: where training computes in bfloat16."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 
 def mixed_precision(device: torch.device) -> Callable[[], torch.autocast]:
-    """Autocast to bfloat16, where the device multiplies it; elsewhere all stays float32.
+    """Autocast to bfloat16 on devices that multiply it; elsewhere everything is float32.
 
-    What is not under autocast are filter banks and the search in the codebook: little work,
-    and it should be exact, so it is not given to TF32 either.
+    Filter banks and the search in the codebook stay in float32, not TF32: they are little work and
+    should be exact.
     """
     return partial(torch.autocast, device.type, torch.bfloat16, multiplies_bfloat16(device))
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for it: emulated, it takes much longer."""
+    """Whether the device has instructions for bfloat16, which is slow when it is emulated."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # since Ampere
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()

@@ -1,4 +1,4 @@
-"""What a training says while it runs: a bar on a terminal, elsewhere a line per minute."""
+"""Progress of a training: a bar on a terminal, elsewhere one line per minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pcodec.train.adversary import Logs
 
 LINE_SECONDS, BAR_SECONDS = 60.0, 0.5
-"""from one line to the next, and from one state of the bar to the next"""
+"""Seconds between lines, and between updates of the bar."""
 
 
 def say(text: str) -> None:
@@ -21,7 +21,7 @@ def say(text: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 42 s, 24 min, 5 h 3 min."""
+    """Seconds as text: 42 s, 24 min, 5 h 3 min."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -29,35 +29,35 @@ def duration(seconds: float) -> str:
 
 
 def words(logs: Logs) -> str:
-    """Names and values in a line."""
+    """Names and values on one line."""
     return " ".join(f"{name} {value:.3f}" for name, value in logs.items())
 
 
 class Length(NamedTuple):
-    """How long a stage trains: for so many steps, or by the clock."""
+    """Length of a stage, in steps or in minutes."""
 
     steps: int
     minutes: float | None = None
-    """instead of the steps; of training, without compiling, measuring and saving"""
+    """Minutes instead of steps; compiling, measuring and saving do not count."""
 
     def share(self, step: int, seconds: float) -> float:
-        """What is done of it after so many steps and seconds, 1 at its end."""
+        """Share of the stage that is done after some steps and seconds; 1 at its end."""
         if self.minutes is None:
             return min(1.0, step / self.steps)
         return min(1.0, seconds / (60 * self.minutes))
 
     def left(self, step: int, seconds: float, rate: float) -> float:
-        """Seconds that are left at so many steps per second."""
+        """Seconds that are left at a rate of steps per second."""
         if self.minutes is None:
             return (self.steps - step) / rate
         return 60 * self.minutes - seconds
 
 
 class Report:
-    """Where a stage stands."""
+    """Reports the progress of a stage."""
 
     def __init__(self, name: str, length: Length, step: int, seconds: float) -> None:
-        """step, seconds: what it has taken before."""
+        """step, seconds: taken in earlier runs."""
         self.name, self.length = name, length
         self.first, self.seconds_before = step, seconds
         layout = "{desc} |{bar:20}|"
@@ -65,12 +65,12 @@ class Report:
         self.told = time.monotonic()
 
     def rate(self, step: int, seconds: float) -> float:
-        """Steps per second since the training was begun or went on."""
+        """Steps per second since the start of this run."""
         # The first step compiles, and is not counted.
         return max(0, step - self.first - 1) / max(1e-9, seconds - self.seconds_before)
 
     def line(self, step: int, seconds: float, logs: Logs) -> str:
-        """All in a line: step, share, losses, steps per second, time left."""
+        """One line: step, share, losses, steps per second, time left."""
         of = f"{step}/{self.length.steps}" if self.length.minutes is None else f"step {step}"
         parts = [f"{self.name} {of} {self.length.share(step, seconds):4.0%}"]
         if losses := {k: v for k, v in logs.items() if not k.startswith("norm_")}:
@@ -81,7 +81,7 @@ class Report:
         return ", ".join(parts)
 
     def update(self, step: int, seconds: float, logs: Logs) -> None:
-        """Shows it, if it is time to."""
+        """Shows the progress when it is due."""
         now = time.monotonic()
         if now - self.told < (LINE_SECONDS if self.bar.disable else BAR_SECONDS):
             return
@@ -93,7 +93,7 @@ class Report:
             self.bar.set_description_str(self.line(step, seconds, logs))
 
     def estimate(self, step: int, seconds: float) -> None:
-        """Says how long it will take, once that is known."""
+        """Prints the estimated duration, once it is known."""
         rate = self.rate(step, seconds)
         left = self.length.left(step, seconds, rate)
         if self.length.minutes is None:

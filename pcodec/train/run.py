@@ -1,4 +1,4 @@
-"""A training from its recipe: what can be checked before, what will happen, and each stage."""
+"""Training by a recipe: checks, announcement, and the run of each stage."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ else:
 T = TypeVar("T", Settings, CodecConfig)
 
 STATE_BYTES, WEIGHT_BYTES = 20, 2
-"""A parameter on disk: in a state (itself, two of Adam, two of the average); in a model."""
+"""Bytes per parameter: in a state (weight, two of Adam, two of the average); in a model."""
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe's tables; PcodecError if it has one that is no stage, or none that is."""
+    """The tables of a recipe; PcodecError if one is not a stage, or if there is no stage."""
     try:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -49,14 +49,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
             but = f"did you mean {like}?" if like else f"known: {', '.join(STAGES)}"
             raise PcodecError.of_file(path, f"no stage is called {name}; {but}")
         if not isinstance(table, dict):
-            raise PcodecError.of_file(path, f"{name} is no table")
+            raise PcodecError.of_file(path, f"{name} is not a table")
     if not set(recipe) & set(STAGES):
         raise PcodecError.of_file(path, "has no stages")
     return recipe
 
 
 def _made(kind: type[T], table: dict[str, Any], what: str) -> T:
-    """Settings of a table of a recipe; PcodecError, naming the entry, where there can be none."""
+    """Settings from a table of a recipe; PcodecError, naming the entry, if they are wrong."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in table:
         if name not in fields:
@@ -72,7 +72,7 @@ def _made(kind: type[T], table: dict[str, Any], what: str) -> T:
 def settings_of(
     stage: str, recipe: dict[str, Any], steps: int | None = None, batch_scale: int = 1
 ) -> tuple[CodecConfig, Settings]:
-    """What a recipe says of the model and a stage; PcodecError if that cannot be trained.
+    """Sizes of the model and settings of a stage by a recipe; PcodecError if they are wrong.
 
     steps: instead of the recipe's. batch_scale: see `Settings.scaled`.
     """
@@ -89,7 +89,7 @@ def settings_of(
 
 
 def shares(stages: Sequence[str], recipe: dict[str, Any], minutes: float) -> dict[str, float]:
-    """Minutes divided among stages: by those that the recipe says they took, else by crops."""
+    """Minutes divided among stages, by the minutes in the recipe, else by crops."""
     all_settings = {name: settings_of(name, recipe)[1] for name in stages}
     weights = {name: s.minutes for name, s in all_settings.items()}
     if not all(weights.values()):
@@ -98,7 +98,7 @@ def shares(stages: Sequence[str], recipe: dict[str, Any], minutes: float) -> dic
 
 
 def _find(file: str, out: Path, init: Path | None) -> Path | None:
-    """The folder to take a file from: what was trained first, then what it began with."""
+    """The folder of a file: ``out`` if it is there, else ``init``."""
     folders = [folder for folder in (out, init) if folder is not None]
     return next((folder for folder in folders if (folder / file).exists()), None)
 
@@ -106,7 +106,7 @@ def _find(file: str, out: Path, init: Path | None) -> Path | None:
 def _check_weights(
     stages: Sequence[str], config: CodecConfig, out: Path, init: Path | None
 ) -> None:
-    """PcodecError if a stage will lack what it needs, or a folder holds another kind of model."""
+    """PcodecError if a stage will lack weights, or a folder holds a model of other sizes."""
     for folder in (out, init):
         about = {} if folder is None else read_about(folder)
         if "codec" in about and (other := _difference(about["codec"], config)):
@@ -122,7 +122,7 @@ def _check_weights(
 
 
 def _difference(codec: dict[str, Any], config: CodecConfig) -> str | None:
-    """In what a model's configuration is not that of a recipe."""
+    """The first difference between a model's configuration and a recipe's."""
     try:
         theirs, ours = CodecConfig(**codec).to_json(), config.to_json()
     except (TypeError, ValueError) as error:
@@ -134,13 +134,13 @@ def _difference(codec: dict[str, Any], config: CodecConfig) -> str | None:
 
 
 def _taken(stage: str, out: Path, length: Length) -> tuple[int, float]:
-    """Steps that a stage has taken, and its share of all that it shall."""
+    """Steps that a stage has taken, and the share of it that is done."""
     state = loop.read_state(loop.state_file(out, stage), mmap=True)
     return (state["step"], length.share(state["step"], state["seconds"])) if state else (0, 0.0)
 
 
 def _read_dev(dev: Path, config: CodecConfig) -> list[Tensor]:
-    """What is measured on. Every third clip is enough to follow the training."""
+    """The clips to measure on: every third, which is enough to follow the training."""
     for metric in ("pesq", "stoi"):
         package = METRICS[metric].package
         if importlib.util.find_spec(package) is None:
@@ -167,7 +167,7 @@ def prepare(
     minutes: Mapping[str, float],
     batch_scale: int,
 ) -> None:
-    """Finds out what would stop the stages later, says what will happen, and reads the audio.
+    """Checks what could stop the stages later, announces them, and reads the audio.
 
     Arguments as of `run_stage`; minutes: by stage.
     """
@@ -204,7 +204,7 @@ def prepare(
     if dev is not None:
         say(f"dev: {clips} clips, every third one, each up to 5 s ({dev})")
     else:
-        say("dev: none (without --dev nothing is measured, only the losses are told)")
+        say("dev: none (without --dev only the losses are logged)")
     out.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(out).free
     say(f"disk: {out} grows to about {disk / 1e9:.2f} GB; {free / 1e9:.0f} GB are free")
@@ -228,10 +228,10 @@ def run_stage(
     batch_scale: int = 1,
     stop: Stop | None = None,
 ) -> None:
-    """Runs one stage of a recipe to its end, from what lies in ``out`` and in ``init``.
+    """Runs one stage of a recipe to its end, from the weights in ``out`` and ``init``.
 
-    steps, minutes: how long, instead of the recipe's steps. batch_scale: how many times as
-    large batches are. stop: what ends it before.
+    steps, minutes: instead of the recipe's steps. batch_scale: factor of the batch size. stop:
+    ends the stage early.
     """
     kind = stage_class(name)
     config, settings = settings_of(name, recipe, steps, batch_scale)
@@ -263,7 +263,7 @@ def run_stage(
     size = settings.columns * config.column_samples + 2 * networks.mel.overhang
     batches = Batches(corpus, noises, settings.batch, size, settings.seed)
     clips = [] if dev is None else _read_dev(dev, config)
-    if begins_with:  # so that out is a whole model
+    if begins_with:  # so that out is a complete model
         networks.save(out, tuple(begins_with))
     try:
         loop.run(stage, batches, out, clips, length, stop or Stop())

@@ -1,4 +1,4 @@
-"""Ctrl-C and other requests to end: the training finishes its step, and saves."""
+"""Signals that end a training after its step and its saving."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 
 
 class Stop:
-    """Catches the signals that ask to end, as long as it is entered.
+    """Catches SIGINT, SIGTERM and SIGHUP while its context is open.
 
-    While `patient`, the first one is only noted, in `number`; what is being done may be
-    finished. Any other raises KeyboardInterrupt.
+    While `patient`, the first signal is only noted in `number`, so that work can be finished. Any
+    other raises KeyboardInterrupt.
     """
 
     NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
     def __init__(self) -> None:
         self.number: int | None = None
-        """of the signal that came"""
+        """Number of the signal that came; None if none did."""
         self.patient = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is not threading.main_thread():
-            return self  # which gets no signals
+            return self  # other threads get no signals
         for name in self.NAMES:
             number = getattr(signal, name, None)
-            # nohup has it ignored, and so it stays.
+            # A signal that nohup ignores stays ignored.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._come) or signal.SIG_DFL
         return self
@@ -43,6 +43,6 @@ class Stop:
         first, self.number = self.number is None, number
         if not (first and self.patient):
             raise KeyboardInterrupt
-        # Not through sys.stderr, in the middle of whose work this may be.
+        # Not by sys.stderr, which the signal may have interrupted.
         text = "\npcodec: stopping after this step, then saving; once more, and nothing is saved\n"
         os.write(2, text.encode())

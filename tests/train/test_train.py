@@ -230,7 +230,7 @@ def test_a_training_that_diverges_ends_and_keeps_what_was_saved(folder, train, m
     monkeypatch.setattr(loop, "READ_EVERY", 2)
     wild = RECIPE.replace("steps = 3", "steps = 30\nlearning_rate = 1e36\nwarm_up = 0")
     (folder / "wild.toml").write_text(wild)
-    with pytest.raises(PcodecError, match="the loss is no number any more"):
+    with pytest.raises(PcodecError, match="the loss is NaN or infinite"):
         train("vqvae", config="wild.toml")
     assert {p: p.read_bytes() for p in kept} == kept
 
@@ -283,7 +283,7 @@ def test_an_adversary_may_come_in_when_a_stage_goes_on(folder, train):
 def test_a_state_of_something_else_is_named(folder, train):
     (folder / "out/state").mkdir(parents=True)
     (folder / "out/state/vqvae.pt").write_bytes(b"nothing")
-    with pytest.raises(PcodecError, match=r"vqvae\.pt: no state of a training; delete it"):
+    with pytest.raises(PcodecError, match=r"vqvae\.pt: not the state of a training; delete it"):
         train("vqvae")
 
 
@@ -291,7 +291,7 @@ def test_a_state_of_something_else_is_named(folder, train):
     ("old", "new", "word"),
     [
         ("[vqvae]", "[vqvea]", "no stage is called vqvea; did you mean vqvae?"),
-        ("[codec]\n[vqvae]", "vqvae = 3\n[joint]", "vqvae is no table"),
+        ("[codec]\n[vqvae]", "vqvae = 3\n[joint]", "vqvae is not a table"),
         ("steps = 3", "steps = '3'", "steps = '3'"),
         ("steps = 3", "step = 3", "stage vqvae needs steps"),
         ("batch = 2", "bach = 2", "stage vqvae has no bach; did you mean batch?"),

@@ -1,7 +1,7 @@
-"""The codecs that `pcodec eval` can put beside each other, behind one interface.
+"""The codecs that `pcodec eval` compares, with one interface.
 
-A coder takes 16 kHz samples through a codec's real bits and back. Those of others come from
-their libraries, through ctypes; whichever is not installed is reported absent.
+A peer encodes 16 kHz samples to bits and decodes them. Other codecs are called in their libraries
+by ctypes; one whose library is not installed is reported as absent.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = [
 
 
 class Family(NamedTuple):
-    """A codec that comes at several rates."""
+    """A codec with several rates."""
 
     make: Callable[[float], PeerCodec]
     """Rate in kbit/s -> the codec at that rate; raises AbsentError, or PcodecError if it has
     no such rate."""
     rates: tuple[float, ...]
-    """kbit/s that `--codec all` measures; none if the codec has no rate, and its name no number"""
+    """Rates in kbit/s that `--codec all` measures; empty if the codec has no rate in its name."""
 
 
 FAMILIES: dict[str, Family] = {
@@ -53,11 +53,11 @@ FAMILIES: dict[str, Family] = {
     "lc3": Family(lc3, (16,)),
     "original": Family(original, ()),
 }
-"""Every peer, by what its name begins with: this is the only place that lists them."""
+"""Every peer by the first part of its name; the only list of them."""
 
 
 def peer_names() -> list[str]:
-    """What `--codec all` means, beside the model's vocoders."""
+    """The codecs of `--codec all`, besides the model's vocoders."""
     return [
         name
         for family, (_, rates) in FAMILIES.items()
@@ -66,12 +66,12 @@ def peer_names() -> list[str]:
 
 
 def name_of(spec: str) -> str:
-    """The name of what a --codec describes."""
+    """The name of a codec that --codec describes."""
     return spec.partition("=")[0]
 
 
 def make(spec: str, model: str | None = None) -> PeerCodec:
-    """The coder that a --codec describes; AbsentError if it is not on this machine."""
+    """The codec that --codec describes; AbsentError if it is not on this machine."""
     name, is_custom, text = spec.partition("=")
     if is_custom and name:
         if text.startswith("python:"):
@@ -95,7 +95,7 @@ def make(spec: str, model: str | None = None) -> PeerCodec:
 
 
 def expand(specs: tuple[str, ...], model: str | None = None) -> list[str]:
-    """The --codec options with "all" written out; pcodec alone if there are none."""
+    """The --codec options with "all" expanded; pcodec alone if there are none."""
     every = [
         "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
         for vocoder in models.find(model).vocoders

@@ -43,7 +43,7 @@ def amrwb(kbit_s: float) -> PeerCodec:
         decoded, decode_seconds = timed(decode, packets)
         encoding.E_IF_exit(encoder)
         decoding.D_IF_exit(decoder)
-        # A packet begins with the byte that the file format wants; its bits are 20 ms worth.
+        # A packet begins with the header byte of the file format, and holds 20 ms.
         bits, file = round(kbit_s * 20) * len(packets), 9 + sum(map(len, packets))
         return PeerResult(decoded, bits, file, encode_seconds, decode_seconds)
 

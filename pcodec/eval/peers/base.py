@@ -1,4 +1,4 @@
-"""What codecs to compare have in common: the interface, frames, libraries, sizes."""
+"""What the peers share: the interface, frames, libraries, sizes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from pcodec.errors import PcodecError
 from pcodec.eval.metrics import Samples
 
 FRAME = 320
-"""samples of 20 ms"""
+"""Samples in 20 ms."""
 
 
 class AbsentError(PcodecError):
-    """A codec is not on this machine."""
+    """The codec is not on this machine."""
 
 
 @dataclasses.dataclass
 class PeerResult:
-    """What became of one file."""
+    """The result of one file."""
 
     decoded: Samples
-    """(m,), delayed by a constant or not, of about the original's length"""
+    """Decoded samples (m,), about as long as the original; a constant delay is allowed."""
     payload_bits: int
-    """what the codec itself makes, without container"""
+    """Bits of the codec, without container."""
     container_bytes: int
-    """of the file it would be kept in"""
+    """Bytes of the file with its container."""
     encode_seconds: float
     decode_seconds: float
     stream: bytes | None = None
-    """the coded file, where `pcodec info` can say more of it"""
+    """The coded file, if it is a .pcx file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,13 @@ class PeerCodec:
     name: str
     about: str
     identity: str
-    """changes whenever the result may"""
+    """Key of the cache; changes whenever the result may change."""
     run: Callable[[Samples], PeerResult]
-    """samples (n,) at 16 kHz"""
+    """Takes samples (n,) at 16 kHz."""
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """What a call gives, and its seconds."""
+    """The result of a call, and its seconds."""
     started = time.perf_counter()
     result = work(*arguments)
     return result, time.perf_counter() - started
@@ -76,19 +76,19 @@ def library(name: str, package: str) -> ctypes.CDLL:
 
 
 def frames(samples: Samples, size: int) -> list[Samples]:
-    """The samples in frames, the last filled up with silence."""
+    """The samples in frames, the last one padded with silence."""
     padded = np.pad(samples, (0, -len(samples) % size))
     return list(np.ascontiguousarray(padded.reshape(-1, size)))
 
 
 def pointer(array: Any) -> ctypes.c_void_p:
-    """For a C function to read or write an array."""
+    """A pointer to an array, for a C function."""
     address: ctypes.c_void_p = array.ctypes.data_as(ctypes.c_void_p)
     return address
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Of what is in files."""
+    """Hash of the contents of files."""
     whole = hashlib.sha256()
     for path in files:
         whole.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Codecs of a person's own: command lines, Python functions."""
+"""Codecs of the user: command lines and Python functions."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def python(name: str, text: str) -> PeerCodec:
     try:
         module = importlib.import_module(module_name)
         function = getattr(module, function_name)
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # the module may raise anything when it is imported
         raise PcodecError(f"{name}: {type(error).__name__}: {error}") from error
     source = Path(module.__file__ or "")
 
@@ -89,7 +89,7 @@ def python(name: str, text: str) -> PeerCodec:
         try:
             (decoded, bits), seconds = timed(function, samples)
             decoded, bits = np.asarray(decoded, np.float32).reshape(-1), int(bits)
-        except Exception as error:  # not ours
+        except Exception as error:  # the function may raise anything
             raise PcodecError(f"{name}: {type(error).__name__}: {error}") from error
         if not len(decoded):
             raise PcodecError(f"{name}: gave no samples")
@@ -100,7 +100,7 @@ def python(name: str, text: str) -> PeerCodec:
 
 
 def _beside(source: Path) -> set[Path]:
-    """A module's file, and those of a person's own modules that lie beside it, if imported."""
+    """The files of a module and of the imported modules beside it."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     own = {path for path in map(Path, filter(None, files)) if source.parent in path.parents}
     own = {source} if "site-packages" in source.parts else own | {source}

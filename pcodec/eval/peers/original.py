@@ -7,7 +7,7 @@ from pcodec.eval.peers.base import PeerCodec, PeerResult
 
 
 def original(_: float) -> PeerCodec:
-    """No codec at all: what the metrics say of the originals."""
+    """No codec: the scores of the originals."""
 
     def run(samples: Samples) -> PeerResult:
         return PeerResult(samples, 16 * len(samples), 44 + 2 * len(samples), 0.0, 0.0)

@@ -16,8 +16,8 @@ from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, digest, t
 def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None = None) -> PeerCodec:
     """This codec, through a .pcx file's bytes.
 
-    vocoder: None for the first that the model has. name: what the table calls it. rate:
-    "compact" for the same indices in fewer bits; kbit/s for likelier ones; None for neither.
+    vocoder: None for the first one of the model. name: in tables. rate: "compact" for the same
+    indices in fewer bits, kbit/s for indices that are chosen for a bit rate, or None.
     """
     bit_rate = None
     if rate not in (None, "compact"):

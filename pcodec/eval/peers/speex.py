@@ -48,7 +48,7 @@ def speex(kbit_s: float) -> PeerCodec:
 
         def encode() -> list[bytes]:
             room, packets = ctypes.create_string_buffer(200), []
-            # One frame more, since it answers late.
+            # One frame more, for the delay of the decoder.
             for frame in frames(np.pad(int16(samples), (0, FRAME)), FRAME):
                 speex.speex_bits_reset(bits)
                 speex.speex_encode_int(encoder, pointer(frame.copy()), bits)

@@ -1,4 +1,4 @@
-"""What the stages of training share: settings, the step, what is measured."""
+"""What the training stages share: settings, the step, the measurement."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pcodec.train.precision import mixed_precision
 from pcodec.train.report import say
 
 TRIAL_STEPS = 100
-"""Fewer steps than these end before what was compiled for them would pay."""
+"""Below this number of steps compiling takes longer than it saves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,20 +42,20 @@ class Settings:
 
     steps: int
     batch: int = 16
-    """crops a step"""
+    """Crops per step."""
     columns: int = 32
-    """columns a crop"""
+    """Columns per crop."""
     learning_rate: float = 1e-3
     warm_up: int = 200
-    """steps"""
+    """Steps."""
     seed: int = 0
     ema: float = 0.999
     share: float = 1.0
-    """of the trained weights in what is shipped; the rest is what the stage began with"""
+    """Weight of the trained average in the exported mean; the rest goes to the starting weights."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """weights of the losses, by name"""
+    """Weights of the losses, by name."""
     minutes: float = 0
-    """that the stage took where the recipe comes from; 0 for unknown"""
+    """Minutes that the stage took when the recipe was made; 0 for unknown."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "columns"):
@@ -66,10 +66,10 @@ class Settings:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: a number from 0 on")
 
     def scaled(self, times: int) -> Settings:
-        """For batches so many times as large: fewer steps, which are larger, over as many crops.
+        """Settings for batches that are larger by a factor, over the same number of crops.
 
-        The learning rate grows with the root, as is usual for Adam; averages reach as far back
-        in crops.
+        The learning rate grows with the root of the factor, as is usual for Adam. The average
+        spans the same number of crops.
         """
         options = dict(self.options)
         if "adversarial_items" in options:
@@ -86,18 +86,18 @@ class Settings:
 
 
 class Analysis(NamedTuple):
-    """What the encoder sees of samples."""
+    """The input of the encoder."""
 
     mel: Tensor
-    """log-mel (B, frames, bands)"""
+    """Log-mel (B, frames, bands)."""
     low: Tensor
-    """low band (B, frames, 2 * bins), each column relative to its level"""
+    """Low band (B, frames, 2 * bins), each column relative to its level."""
     level: Tensor
-    """of the low band, (B, columns)"""
+    """Level of the low band, (B, columns)."""
 
     @classmethod
     def of(cls, networks: Networks, mel: Tensor, low: Tensor) -> Analysis:
-        """Of what the front end gives."""
+        """From the log-mel and low band of the front end."""
         level = level_of(low, networks.encoder.frames)
         return cls(mel, normalize(low, level), level)
 
@@ -111,7 +111,7 @@ class Analysis(NamedTuple):
         return {"mel": mel, "low": low, "codec": total}
 
     def low_snr(self, low: Tensor) -> float:
-        """Signal-to-noise ratio of a decoded low band, dB, by the levels of the columns."""
+        """Signal-to-noise ratio of a decoded low band, dB, columns weighted by their levels."""
         shape = (*self.level.shape, -1)
         power = self.level.square()[..., None]
         signal = (self.low.reshape(shape).square() * power).sum()
@@ -120,19 +120,19 @@ class Analysis(NamedTuple):
 
 
 class Stage:
-    """What the loop needs of a stage."""
+    """A training stage, as the loop uses it."""
 
     name: str
     parts: ClassVar[tuple[str, ...]]
-    """what it trains and exports"""
+    """Parts of a model that it trains and exports."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """what must be there before"""
+    """Parts that must exist before."""
     max_norm: ClassVar[float] = 1.0
-    """each module's gradients are clipped to this norm"""
+    """Norm to which each module's gradients are clipped."""
     rates: ClassVar[dict[str, float]] = {}
-    """learning rates of modules, relative to the stage's"""
+    """Learning rates of modules relative to the stage's."""
     options: ClassVar[tuple[str, ...]] = ()
-    """that a recipe may set"""
+    """Options that a recipe may set."""
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.check(networks.config, settings)
@@ -176,12 +176,12 @@ class Stage:
             raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
 
     def crop(self, samples: Tensor) -> Tensor:
-        """Cuts the front end's overhang off: the samples that the mel frames are of."""
+        """Removes the front end's overhang: the samples that the mel frames cover."""
         overhang = self.networks.mel.overhang
         return samples[:, overhang : samples.shape[1] - overhang]
 
     def encode(self, samples: Tensor) -> tuple[Analysis, Tensor]:
-        """Samples with overhang -> what the encoder sees of them, latents not yet quantised."""
+        """Samples with overhang -> input of the encoder, latents before quantisation."""
         with torch.no_grad():
             analysis = Analysis.of(self.networks, *self.networks.mel.frames(samples))
         with self.autocast():
@@ -189,7 +189,7 @@ class Stage:
 
     @torch.no_grad()
     def codes(self, samples: Tensor) -> tuple[Analysis, Tensor]:
-        """Samples with overhang -> what the encoder sees, quantised latents; no gradient."""
+        """Samples with overhang -> input of the encoder, quantised latents; no gradient."""
         analysis, latents = self.encode(samples)
         quantizer = self.networks.quantizer
         return analysis, quantizer.lookup(quantizer.nearest(latents))
@@ -205,7 +205,7 @@ class Stage:
         raise NotImplementedError
 
     def forward(self, samples: Tensor) -> Losses:
-        """What `losses` gives, compiled if it can be."""
+        """`losses`, compiled if possible."""
         try:
             return self.compiled(samples)
         except torch._dynamo.exc.TorchDynamoException as error:  # no compiler, no Python.h, ...
@@ -215,7 +215,7 @@ class Stage:
             return self.losses(samples)
 
     def step(self, samples: Tensor) -> Losses:
-        """One update; samples (B, n + 2 * overhang). What it gives may not be computed yet."""
+        """One update with samples (B, n + 2 * overhang); the results may still be computing."""
         losses = self.forward(samples.to(self.device, non_blocking=True))
         extra = self.add_adversarial_loss(losses)
         self.optimizer.zero_grad(set_to_none=True)
@@ -243,7 +243,7 @@ class Stage:
                 group["lr"] = rate * group.get("rate", 1.0)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
+        """The state that a resumed run needs."""
         state = {"trained": self.trained.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.adversary is not None:
             state["adversary"] = self.adversary.state_dict()
@@ -252,7 +252,7 @@ class Stage:
     def load_state(self, state: dict[str, Any]) -> None:
         self.trained.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.adversary is not None and "adversary" in state:  # else it comes in now
+        if self.adversary is not None and "adversary" in state:  # else it is added now
             self.adversary.load_state_dict(state["adversary"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
@@ -261,7 +261,7 @@ class Stage:
 
 
 def as_measured(samples: Tensor, rate: int) -> metrics.Samples:
-    """Samples (n,) at the rate that the metrics are defined at."""
+    """Samples (n,) at the rate of the metrics."""
     return Resampler(rate, metrics.RATE)(samples.cpu().numpy(), last=True)
 
 
@@ -290,7 +290,7 @@ class Waveform(Stage):
         rate = networks.config.sample_rate
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
-        # Compiled with the rest, its overlapping columns take ten times as long as all else.
+        # Its overlapping columns become ten times slower when they are compiled.
         self.consistency = torch.compiler.disable(networks.spectral.consistency)
         if settings.options.get("adversarial"):
             discriminator = self.make_discriminator()
@@ -300,7 +300,7 @@ class Waveform(Stage):
         return SpectrogramDiscriminator()
 
     def reconstruct(self, samples: Tensor) -> tuple[Analysis, tuple[Tensor, Tensor]]:
-        """What the encoder sees; decoded log-mel (B, frames, bands) and low band."""
+        """Input of the encoder; decoded log-mel (B, frames, bands) and low band."""
         analysis, latents = self.codes(samples)
         return analysis, self.decode(latents)
 
@@ -333,7 +333,7 @@ class Waveform(Stage):
         return self.add_loudness_loss(losses)
 
     def add_loudness_loss(self, losses: Losses) -> Losses:
-        """The losses with that of loudness, if it has a weight."""
+        """Adds the loudness loss, if it has a weight."""
         if weight := self.settings.options.get("disturbance", 0.0):
             losses["disturbance"] = self.disturbance(losses["_output"], losses["_target"])
             losses["total"] = losses["total"] + weight * losses["disturbance"]

@@ -1,4 +1,4 @@
-"""Stage: the model that foresees lost columns."""
+"""Stage: the network that predicts lost columns."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pcodec.train.stages.base import Analysis, Settings, Stage
 
 
 class ConcealmentModel(Stage):
-    """The model that foresees lost columns, over a frozen codec.
+    """The network that predicts lost columns, on a frozen codec.
 
-    Options "mel", "low" and "disturbance": weights of what losses change in the decoded log-mel
-    and low band, and of how PESQ would hear the former.
+    Options "mel", "low" and "disturbance": weights of the errors of the decoded log-mel and low
+    band, and of the loudness loss of the log-mel.
     """
 
     name = "concealment"
@@ -34,7 +34,7 @@ class ConcealmentModel(Stage):
 
     @staticmethod
     def draw_losses(batch: int, columns: int, device: torch.device | None = None) -> Tensor:
-        """(batch, columns) bool: in each item up to a third, in bursts of up to six columns."""
+        """Random losses (batch, columns): up to a third per item, in bursts of up to 6 columns."""
         longest = torch.randint(1, 7, (batch, 1), device=device)
         share = 0.02 + 0.3 * torch.rand(batch, 1, device=device)
         begins = torch.rand(batch, columns, device=device) < share / ((longest + 1) / 2)
@@ -45,7 +45,7 @@ class ConcealmentModel(Stage):
         return lost
 
     def foresee(self, latents: Tensor, lost: Tensor) -> Tensor:
-        """Latents with what the model foresees in the place of the lost columns."""
+        """Latents with predictions in place of the lost columns."""
         with self.autocast():
             foreseen: Tensor = self.networks.concealment(latents, lost)
         return foreseen.float()
@@ -57,10 +57,9 @@ class ConcealmentModel(Stage):
         lost: Tensor,
         foreseen: Tensor,
     ) -> Losses:
-        """What losses change in the decoded log-mel, by the loudness of the lost frames.
+        """Errors of the decoded log-mel and low band, per loudness of the lost frames.
 
-        Those around them, which the decoder makes of the same columns, are in the sum too;
-        and the same of the low band.
+        The sum includes the frames around them, which the decoder makes from the same columns.
         """
         weights = loudness_weights(analysis.mel)
         gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]

@@ -1,4 +1,4 @@
-"""Stage: everything together."""
+"""Stage: encoder, codebook, decoder and vocoder together."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pcodec.train.stages.base import Waveform
 
 
 class EndToEnd(Waveform):
-    """Everything together on the losses of the waveform: the last word on the bitstream.
+    """Encoder, codebook, decoder and vocoder together, on the losses of the waveform.
 
-    So the encoder learns what matters to the ear, not to the picture alone. Options "mel",
-    "low" and "commitment": weights of the VQ-VAE's own losses.
+    The encoder learns from what is heard, not from the log-mel alone. It makes a new bitstream.
+    Options "mel", "low" and "commitment": weights of the VQ-VAE's own losses.
     """
 
     name = "end_to_end"
     options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "low", "commitment")
-    # They are ripe when the vocoder is not.
+    # They are trained already when the vocoder is not.
     rates: ClassVar[dict[str, float]] = {"encoder": 0.5, "decoder": 0.5}
     parts: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = parts

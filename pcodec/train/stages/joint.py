@@ -18,7 +18,7 @@ class Joint(Waveform):
 
     name = "joint"
     options: ClassVar[tuple[str, ...]] = (*Waveform.options, "mel", "low")
-    # It is ripe when the vocoder is not.
+    # It is trained already when the vocoder is not.
     rates: ClassVar[dict[str, float]] = {"decoder": 0.3}
     parts: ClassVar[tuple[str, ...]] = ("decoder", "spectral")
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")

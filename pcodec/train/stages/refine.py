@@ -6,6 +6,6 @@ from pcodec.train.stages.joint import Joint
 
 
 class Refine(Joint):
-    """`Joint` again, late, against an adversary."""
+    """`Joint` with an adversary, as the last stage."""
 
     name = "refine"

@@ -70,9 +70,9 @@ class VqVae(Stage):
 
 
 def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
-    """The clip (n,) with the log-mel's errors (1, frames, bands), and nothing else, imposed on it.
+    """The clip (n,) with the log-mel's errors (1, frames, bands) imposed on its spectrum.
 
-    What the quantiser would sound like through a vocoder that makes no error.
+    So the quantiser sounds through a vocoder that makes no error.
     """
     n_fft = n.config.vocoder_n_fft
     inverse = InverseSTFT(n_fft, n.config.hop)
