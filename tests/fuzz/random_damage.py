@@ -97,7 +97,7 @@ def mutate(data: bytes, r: random.Random) -> bytes:
         elif kind == 5:
             size = min(b - a, len(out) - b)
             out[a : a + size], out[b : b + size] = out[b : b + size], out[a : a + size]
-        elif kind == 6:
+        elif kind == 6 and len(out) >= 64:
             # A field of the header, under a right checksum.
             out[r.randrange(8, 60)] = r.choice((0, 1, 0x7F, 0xFF, r.randrange(256)))
             out[60:64] = zlib.crc32(out[:60]).to_bytes(4, "little")
