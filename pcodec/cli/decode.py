@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +184,12 @@ def decode(
                 raw_format_ = (raw_format or "s16le") if raw else None
                 position = 0
                 frames = None if total is None else round(total * decoding.rate)
+                blocks = read(source, decoding)
+                first = list(islice(blocks, 1))  # by now the tags are known
                 with audio.Writer(
                     out, decoding.rate, kind, subtype_, raw_format_, frames, decoding.tags
                 ) as writer:
-                    for block in read(source, decoding):
+                    for block in chain(first, blocks):
                         writer.write(block)
                         position += len(block)
                         bar.update(len(block) / decoding.rate)

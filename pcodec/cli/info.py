@@ -65,7 +65,7 @@ def describe(path: Path, chain: Chain) -> dict[str, Any]:
         "samples": chain.samples,
         "sample_rate": header.sample_rate,
         "source_rate": header.source_rate,
-        "source_frames": sum(frames) if len(frames) == len(links) and len(rates) == 1 else None,
+        "source_frames": sum(frames) if len(frames) == chain.number and len(rates) == 1 else None,
         "columns": chain.columns,
         "blocks": chain.blocks,
         "rows": header.rows,

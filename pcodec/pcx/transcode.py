@@ -121,7 +121,7 @@ def _split(latents: Array, columns: int) -> list[Array]:
 
 
 class PcxReader:
-    """A .pcx stream on its way to samples: `header`, `rate`, `tags`, `blocks`, then `damages`.
+    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `tags`, `damages`.
 
     Of a chain of streams each is decoded by its own model; rate and header are the first one's.
     """
@@ -153,13 +153,10 @@ class PcxReader:
         self.chain = Chain(entropy=self._entropy_model)
         self._portions = self.chain.read(stream)
         self._first: list[tuple[Parser, list[Piece]]] = []
-        for parser, pieces in self._portions:  # up to the first column, which tags may precede
-            if pieces or not self._first or self._first[-1][0] is not parser:
-                self._first.append((parser, pieces))
-            if pieces:
-                break
-        self.header: Header = self.chain.header_
-        self.tags = known_tags(self._first[0][0].tags)
+        self._tagged = self.chain.parser
+        while self.chain.header is None:
+            self._first.append(next(self._portions))
+        self.header: Header = self.chain.header
         self.codec = self._codec_of(self.header)
         self.rate = rate or self.header.source_rate
         self._start = round(start * self.rate)
@@ -170,6 +167,11 @@ class PcxReader:
         """Where that is entered; columns between the block that is read first and it."""
         self._position = self._total = 0
         """Samples, at the wanted rate, that were decoded or passed over; that there are."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is known of the audio in words, as far as it was read: our encoder puts it first."""
+        return known_tags(self._tagged.tags)
 
     @property
     def damages(self) -> list[Fault]:
