@@ -23,6 +23,7 @@ from pcodec.audio import Resampler, Writer, read
 from pcodec.eval.metrics import RATE
 from pcodec.eval.peers.base import AbsentError
 from pcodec.eval.peers.opus import Opus
+from pcodec.pcx.compact import load
 from pcodec.pcx.packing import pack, unpack
 from pcodec.pcx.transcode import PcxReader, encode_stream
 from pcodec.runtime.spectral import SpectralVocoder
@@ -58,31 +59,34 @@ def main() -> None:
     codec = pcodec.load(threads=1)
     rows: list[tuple[str, float]] = []
 
-    def encode() -> bytes:
+    def encode(compact: bool = False) -> bytes:
         out = io.BytesIO()
-        encode_stream(codec, [clip], RATE, out)
+        encode_stream(codec, [clip], RATE, out, compact=compact)
         return out.getvalue()
 
-    coded = encode()
+    coded, compact = encode(), encode(compact=True)
 
-    def decode() -> None:
-        for _ in PcxReader(io.BytesIO(coded), codec=codec).blocks():
+    def decode(data: bytes = coded) -> None:
+        for _ in PcxReader(io.BytesIO(data), codec=codec).blocks():
             pass
 
     decode()
     encoder, decoder, vocoder = codec.encoder, codec.decoder.decoder, codec.decoder.vocoder
     assert isinstance(vocoder, SpectralVocoder)
+    entropy = load(codec.model)
     step = CHUNK_COLUMNS * codec.config.column_samples
     pieces = [clip[None, i : i + step] for i in range(0, len(clip), step)]
-    magnitudes = [encoder.magnitudes(piece, {}, True) for piece in pieces]
-    latents = [encoder.network(magnitudes=m)[0] for m in magnitudes]
+    spectra = [encoder.spectra(piece, {}, True) for piece in pieces]
+    latents = [encoder.latents(x, {}).reshape(-1, codec.config.latent_dim) for x in spectra]
     tokens = np.concatenate([encoder.quantizer.nearest(x) for x in latents]).reshape(-1, 24)
     packed = pack(tokens, 10)
+    blocks = [tokens[i : i + 64] for i in range(0, len(tokens), 64)]
+    payloads = list(zip(entropy.compress(blocks), map(len, blocks), strict=True))
     looked = decoder.lookup(tokens)[None]
     parts = [looked[:, i : i + CHUNK_COLUMNS] for i in range(0, len(tokens), CHUNK_COLUMNS)]
-    mels = [decoder(part, {}, True) for part in parts]
-    polar = [vocoder.polar(mel, {}, True) for mel in mels]
-    spectra = [vocoder.consistency(*x, {}, True) for x in polar]
+    decoded = [decoder(part, {}, True) for part in parts]
+    polar = [vocoder.polar(*x, {}, True) for x in decoded]
+    consistent = [vocoder.consistency(*x, {}, True) for x in polar]
     wide = np.resize(clip, SECONDS * 44100)
 
     def write(path: Path) -> None:
@@ -93,25 +97,32 @@ def main() -> None:
     stages: list[tuple[str, Callable[[], Any]]] = [
         ("read a WAV file", lambda: read(wav, RATE)),
         ("resample 44.1 to 16 kHz", lambda: Resampler(44100, RATE)(wide, last=True)),
-        ("encode: spectrum", each(lambda x: encoder.magnitudes(x, {}, True), pieces)),
-        ("encode: mel, encoder", each(lambda x: encoder.network(magnitudes=x), magnitudes)),
+        ("encode: spectrum", each(lambda x: encoder.spectra(x, {}, True), pieces)),
+        ("encode: mel, low band, encoder", each(lambda x: encoder.latents(x, {}), spectra)),
         ("encode: codebook search", each(encoder.quantizer.nearest, latents)),
         ("encode: pack", lambda: pack(tokens, 10)),
+        ("encode: entropy coding", lambda: entropy.compress(blocks)),
+        ("decode: entropy coding", lambda: entropy.decompress(payloads)),
         ("decode: unpack", lambda: unpack(packed, 24, 10)),
         ("decode: decoder", each(lambda x: decoder(x, {}, True), parts)),
-        ("decode: vocoder, spectrum", each(lambda x: vocoder.polar(x, {}, True), mels)),
+        ("decode: vocoder, spectrum", each(lambda x: vocoder.polar(*x, {}, True), decoded)),
         (
             "decode: vocoder, consistency",
             each(lambda x: vocoder.consistency(*x, {}, True), polar),
         ),
-        ("decode: vocoder, synthesis", each(lambda x: vocoder.synthesis(x, {}, True), spectra)),
+        ("decode: vocoder, synthesis", each(lambda x: vocoder.synthesis(x, {}, True), consistent)),
         ("write a WAV file", lambda: write(wav)),
     ]
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder, "speech.wav")
         write(wav)
         rows += [(name, best(what)) for name, what in stages]
-    rows += [("**encode, all**", best(encode)), ("**decode, all**", best(decode))]
+    rows += [
+        ("**encode, all**", best(encode)),
+        ("**decode, all**", best(decode)),
+        ("encode, all, `--compact`", best(lambda: encode(compact=True))),
+        ("decode, all, of a compact file", best(lambda: decode(compact))),
+    ]
     try:
         peer = Opus(8000)
     except AbsentError as error:

@@ -37,12 +37,23 @@ def read_tags(path: Path) -> dict[str, str]:
     """The tags of a file; none if libsndfile cannot read it."""
     import soundfile
 
+    if _is_bare_mp3(path):
+        return {}
     with (
         contextlib.suppress(soundfile.SoundFileError, OSError, TypeError, ValueError),
         soundfile.SoundFile(os.fsencode(path)) as file,
     ):
         return {name: text for name in NAMES if (text := getattr(file, name))}
     return {}
+
+
+def _is_bare_mp3(path: Path) -> bool:
+    """Whether a file is an MP3 without tags; libsndfile complains of some on standard error."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(1) == b"\xff":
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 128))
+            return file.read(3) != b"TAG"
+    return False
 
 
 def known_tags(tags: Mapping[str, Any]) -> dict[str, str]:

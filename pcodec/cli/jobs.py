@@ -238,9 +238,9 @@ def run_jobs(
             click.echo(f"pcodec: {name_of(source)}: is kept, since not all came through", err=True)
         return outcome
 
-    def add(source: Path, target: Path, outcome: Outcome | Exception) -> None:
-        if isinstance(outcome, Exception):
-            tally.add("failed", source, target, messages=[error_line(outcome)])
+    def add(source: Path, target: Path, outcome: Outcome | str) -> None:
+        if isinstance(outcome, str):  # an error's line, not all that the error holds
+            tally.add("failed", source, target, messages=[outcome])
         else:
             status = "damaged" if outcome.damages else "done"
             tally.add(status, source, target, outcome.seconds, outcome.damages)
@@ -249,19 +249,19 @@ def run_jobs(
         try:
             add(*jobs.todo[0], one(*jobs.todo[0], None))
         except (PcodecError, OSError, click.UsageError) as error:
-            add(*jobs.todo[0], error)
+            add(*jobs.todo[0], error_line(error))
             tally.finish(False)
             raise
         return tally.finish(False)
 
-    def job(source: Path, target: Path) -> Outcome | Exception:
+    def job(source: Path, target: Path) -> Outcome | str:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             return one(source, target, bar)
         except (PcodecError, OSError, click.UsageError) as error:
             hint = ", --resume passes over it" * isinstance(error, OutputExistsError)
             click.echo(f"pcodec: {error_line(error)}{hint}", err=True)
-            return error
+            return error_line(error)
         finally:
             bar.next_file(source)
 

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pcodec import models
+from pcodec.cli.output import STREAM
 
 
 def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -34,6 +35,11 @@ class InputPath(click.Path):
     def __init__(self, suffixes: Iterable[str]) -> None:
         super().__init__(path_type=Path, allow_dash=True, readable=False)
         self._suffixes = tuple(suffixes)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        path = super().convert(value, param, ctx)
+        # A file of that name, which pathlib would take for the stream.
+        return Path.cwd() / path if path == STREAM and os.fspath(value) != "-" else path
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -40,9 +40,11 @@ Pick = Callable[[int, Array, Array], Array]
 class Linear:
     """A layer of whole numbers: floor((weight x + bias) / 2**shift)."""
 
-    def __init__(self, weights: Weights) -> None:
-        """weights: "weight" (out_channels, channels), "bias" and "shift" (out_channels,)."""
-        weight, bias, shift = (weights[name] for name in ("weight", "bias", "shift"))
+    def __init__(self, weights: Weights, channels: int, out_channels: int, *rows: int) -> None:
+        """weights: "weight" (out_channels, channels), "bias" (*rows, out_channels), "shift"."""
+        weight = weights["weight"].reshape(out_channels, channels)
+        bias = weights["bias"].reshape(*rows, out_channels)
+        shift = weights["shift"].reshape(out_channels)
         self.weight = np.ascontiguousarray(weight.T)
         self.bias, self.scale = bias, np.exp2(-shift)
         largest = ENTROPY_MAX * np.abs(weight).sum(1) + np.abs(bias).reshape(-1, len(weight)).max(0)
@@ -94,16 +96,21 @@ class EntropyModel:
         with read_weights(folder, "entropy") as file:
             self.id = entropy_id(file.stored)
             weights = file / "entropy"
-            self.order = weights["order"].astype(np.int64)
+            rows, width, hidden, size = config.rows, self.width, self.hidden, config.rows * self.dim
+            entries = config.codebook_entries
+            self.order = weights["order"].reshape(entries).astype(np.int64)
             if not (np.sort(self.order) == np.arange(config.codebook_entries)).all():
                 raise ValueError("an order that has not each entry once")
             self.place = np.argsort(self.order)
-            self.embedding = weights["embedding"]
+            self.embedding = weights["embedding"].reshape(entries, self.dim)
             if (np.abs(self.embedding) > ENTROPY_MAX).any():
                 raise ValueError("sums that a float32 does not hold exactly")
-            self.near, self.far = Linear(weights / "near"), Linear(weights / "far")
-            self.column, self.mix = Linear(weights / "column"), Linear(weights / "mix")
-            self.coarse, self.fine = Linear(weights / "coarse"), Linear(weights / "fine")
+            self.near = Linear(weights / "near", len(ENTROPY_NEAR) * size, width)
+            self.far = Linear(weights / "far", len(ENTROPY_FAR) * width, width)
+            self.column = Linear(weights / "column", width + size, rows * hidden)
+            self.mix = Linear(weights / "mix", hidden, hidden)
+            self.coarse = Linear(weights / "coarse", hidden, self.upper, rows)
+            self.fine = Linear(weights / "fine", hidden, entries, rows)
         self.groups = [np.array(group) for group in config.entropy_groups]
         shape = self.width + self.rows * self.dim, self.rows, self.hidden
         column = self.column.weight.reshape(shape)

@@ -280,3 +280,13 @@ def limit_gradient(x: Tensor) -> Tensor:
     """
     limited: Tensor = _LimitGradient.apply(x)  # type: ignore[no-untyped-call]
     return limited
+
+
+def level_loss(output: Tensor, target: Tensor, floor: float = 1e-4) -> Tensor:
+    """Mean squared difference of levels, nepers: of samples (B, n) each, a scalar.
+
+    Other losses are least where what cannot be known is left out, and so make all a little too
+    quiet. floor: level below which a difference counts less and less, of full scale.
+    """
+    levels = [0.5 * (x.square().mean(1) + floor**2).log() for x in (output, target)]
+    return (levels[0] - levels[1]).square().mean()

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import os
 import pickle
 import re
@@ -26,7 +27,7 @@ from pcodec.networks.checkpoint import Networks
 from pcodec.train import loop, report, run
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.loop import read_clips
-from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, limit_gradient
+from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, level_loss, limit_gradient
 from pcodec.train.report import Length
 from pcodec.train.stages import STAGES, stage_class
 from pcodec.train.stages.base import Settings
@@ -555,3 +556,11 @@ def test_no_frame_has_much_more_gradient_than_the_others():
     (limit_gradient(x) * weights).sum().backward()
     assert torch.equal(x.grad[0], weights[0])
     torch.testing.assert_close(x.grad[1, 4], 10 * weights[0, 0])
+
+
+def test_the_level_loss_is_the_squared_difference_of_levels_whatever_the_level():
+    target = torch.randn(4, 4000, generator=torch.Generator().manual_seed(0))
+    for level in (1.0, 0.01):
+        loss = level_loss(0.9 * level * target, level * target)
+        assert abs(float(loss) - math.log(0.9) ** 2) < 1e-4
+    assert float(level_loss(torch.zeros(1, 4000), torch.zeros(1, 4000))) == 0

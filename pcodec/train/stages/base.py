@@ -23,6 +23,7 @@ from pcodec.train.discriminators import SpectrogramDiscriminator
 from pcodec.train.losses import (
     DisturbanceLoss,
     MultiResolutionMelLoss,
+    level_loss,
     limit_gradient,
     low_loss,
     mel_loss,
@@ -274,6 +275,7 @@ class Waveform(Stage):
     "free": share of a batch, its last items, that is excited by the predicted pitch, as when
     decoding; the others are excited by the true pitch.
     "disturbance": weight of the loudness loss.
+    "level": weight of the level loss.
     """
 
     max_norm: ClassVar[float] = 10.0
@@ -282,6 +284,7 @@ class Waveform(Stage):
         "adversarial_items",
         "free",
         "disturbance",
+        "level",
     )
     vocoder: ClassVar[str] = "spectral"
 
@@ -330,10 +333,13 @@ class Waveform(Stage):
         losses = {"pitch": tracking, "waveform": waveform, "phase": phase}
         total = 15 * waveform + phase + 0.2 * tracking
         losses = {**losses, "total": total, "_output": output, "_target": target}
-        return self.add_loudness_loss(losses)
+        return self.add_loudness_losses(losses)
 
-    def add_loudness_loss(self, losses: Losses) -> Losses:
-        """Adds the loudness loss, if it has a weight."""
+    def add_loudness_losses(self, losses: Losses) -> Losses:
+        """Adds the losses of loudness and of level that have a weight."""
+        if weight := self.settings.options.get("level", 0.0):
+            losses["level"] = level_loss(losses["_output"], losses["_target"])
+            losses["total"] = losses["total"] + weight * losses["level"]
         if weight := self.settings.options.get("disturbance", 0.0):
             losses["disturbance"] = self.disturbance(losses["_output"], losses["_target"])
             losses["total"] = losses["total"] + weight * losses["disturbance"]

@@ -37,4 +37,4 @@ class HifiGanVocoder(Waveform):
         target = self.crop(samples)
         waveform = self.waveform_loss(output, target)
         losses = {"total": 15 * waveform, "waveform": waveform}
-        return self.add_loudness_loss({**losses, "_output": output, "_target": target})
+        return self.add_loudness_losses({**losses, "_output": output, "_target": target})
