@@ -16,8 +16,11 @@ PITCH_WIDTH, PITCH_BLOCKS = 128, 2
 """Size of the pitch network of the spectral vocoder; the same in every model."""
 
 ENTROPY_NEAR, ENTROPY_FAR = (1, 2, 3, 4), (0, 3, 6)
-"""Columns before one that the first layer of the entropy model sees; of these layers' outputs
-those, so many columns back, that the second one sees."""
+"""Columns before the current one that the first layer of the entropy model sees; columns back at
+which the second layer sees outputs of the first."""
+
+ENTROPY_MAX = 127
+"""Largest activation and largest weight of the entropy model, integers."""
 
 HIFIGAN_RESIDUAL_KERNELS, HIFIGAN_DILATIONS = (3, 7, 11), (1, 3, 5)
 HIFIGAN_SLOPE = 0.1

@@ -12,8 +12,23 @@ from pcodec.config import CodecConfig
 LOG_MEL_MEAN, LOG_MEL_STD = -4.0, 3.0
 """Mean and standard deviation that normalise log-mels; about those of speech."""
 
-MEL_FLOOR = 1e-5
-"""Smallest magnitude of a mel band before the logarithm."""
+MEL_FLOOR, BIN_FLOOR = 1e-5, 1e-5
+"""Smallest magnitudes before the logarithm: of a mel band, of a bin by the pseudo-inverse."""
+
+MAX_LOG_AMPLITUDE = 6.0
+"""Largest natural log of an amplitude that the spectral vocoder puts out."""
+
+PHASOR_FLOOR, PREDICTED_PHASOR_FLOOR = 1e-14, 1e-2
+"""Added to the squared length that phasors are divided by: of signals, of predictions."""
+
+WINDOW_FLOOR, COLUMN_WINDOW_FLOOR = 1e-6, 1e-3
+"""Smallest sum of squared windows that samples are divided by: of a signal, of a column alone."""
+
+HARMONIC_POWER_FLOOR, HARMONIC_LEVEL_FLOOR = 1e-6, 1e-3
+"""Added to the power of the excitation at a bin: for its phase, and for its log-level."""
+
+PITCH_REFERENCE_HZ = 150.0
+"""Pitch of 0 octaves, as the vocoder sees it."""
 
 PITCH_MIN_HZ, PITCH_BINS, PITCH_BINS_PER_OCTAVE = 55.0, 144, 36
 """Pitches from 55 to 880 Hz, 33 cents per class"""

@@ -27,12 +27,12 @@ from pcodec.audio.tags import read_tags
 from pcodec.errors import AudioError, shown
 
 BLOCK_SECONDS = 16.0
-"""What is read at once where nothing asks for less."""
+"""Seconds that are read at once by default."""
 _MAX_TAGS = 60_000
 """Bytes of tags as JSON, which are kept in one block."""
 _PCX_MAGIC = b"\x89PCX"
 _UNRECOGNISED = 1
-"""libsndfile's number of the error that a file is of no type that it knows."""
+"""libsndfile's error code for an unknown file type."""
 _T = TypeVar("_T")
 
 
@@ -66,11 +66,11 @@ class Reader:
         """
         self.name = shown(source) if isinstance(source, Path) else "standard input"
         self.taken = 0
-        """Frames that were read so far."""
+        """Frames read so far."""
         self.missing_frames = 0
-        """Frames fewer than the header states, known at the end."""
+        """Frames missing of those that the header states; known at the end."""
         self.damages: list[str] = []
-        """What is wrong with the source as far as it was read, a sentence each."""
+        """What is wrong with the source as far as it was read, one sentence each."""
         self.frames: int | None = None
         self._mix, self._channel = Downmix(), channel
         self._remarks: list[str] = []
@@ -93,7 +93,7 @@ class Reader:
 
     @property
     def remarks(self) -> list[str]:
-        """What is to be said of the samples that were read, a sentence each."""
+        """Warnings about the samples that were read, one sentence each."""
         return self._remarks + self._mix.losses(self.rate)
 
     def tags(self) -> dict[str, str]:
@@ -106,10 +106,10 @@ class Reader:
         return tags
 
     def blocks(self, seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
-        """Mono float32 samples (n,), at most so many seconds at a time."""
+        """Mono float32 samples (n,), at most ``seconds`` at a time."""
         part: _Part | None = self._first
         while part is not None:
-            # A stream that follows another one may have another rate.
+            # A later stream may have another rate.
             resampler = Resampler(part.rate, self.rate)
             for block in self._blocks_of(part, max(1, round(seconds * part.rate))):
                 yield from self._taken(resampler(self._mix(block)))
@@ -138,7 +138,7 @@ class Reader:
             yield samples
 
     def _begin(self, stream: BinaryIO, raw: tuple[int, str] | None) -> Iterable[_Part]:
-        """The streams of a source that was opened, as they are asked for."""
+        """The streams of an open source, one by one."""
         source = Source(stream)
         if raw is not None:
             rate, kind = raw
@@ -158,7 +158,7 @@ class Reader:
         in_ogg = is_ogg_flac(source)
         if source.peek(4) == b"OggS" and size is None and not in_ogg:
             return _ogg_parts(source)
-        # libsndfile goes back and forth.
+        # libsndfile seeks.
         file: BinaryIO
         if size is not None and self._path is not None and not in_ogg:
             file = self._path.open("rb")
@@ -192,7 +192,7 @@ class Reader:
         return part
 
     def _library(self, file: BinaryIO, begin: int, header: Header | None) -> Iterable[_Part]:
-        """What libsndfile decodes, in a file after ``begin`` bytes."""
+        """A stream that libsndfile decodes, in a file after ``begin`` bytes."""
         links = find_links(file)
         if links is not None:
             parts = [_Library(link.data, link) for link in links]
@@ -216,7 +216,7 @@ class Reader:
                 head = with_size(head, end - begin - header.offset)
         target: Path | Window = Window(file, begin + len(head), end, head)
         if self._path is not None and not begin and not head:
-            target = self._path  # whose name may tell more
+            target = self._path  # its suffix helps libsndfile
         part = _Library(target, damages=damages)
         if part.frames == 0 and header is not None and end - begin - header.offset > 1000:
             raise AudioError("its header states no samples, though it is not empty")
@@ -225,7 +225,7 @@ class Reader:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Makes of what goes wrong an AudioError that names the source."""
+        """Turns errors into an AudioError that names the source."""
         try:
             yield
         except AudioError as error:
@@ -244,7 +244,7 @@ class Reader:
             raise AudioError(f"{self.name}: cannot be read: {text}") from error
 
     def _hint(self) -> str:
-        """How ffmpeg would make something of the source that can be read."""
+        """The ffmpeg command that converts the source."""
         name, out = self._path or "-", self._path.with_suffix(".pcx") if self._path else "-"
         words = (shlex.quote(shown(word)) for word in (name, out))
         return "ffmpeg -i {} -f wav - | pcodec encode - {}".format(*words)
@@ -256,18 +256,18 @@ class _Part(Protocol):
     rate: int
     channels: int
     missing: int
-    """Frames that its header states and that did not come, known at the end."""
+    """Frames missing of those that its header states; known at the end."""
     damages: list[str]
 
     def read(self, frames: int, channel: int | None) -> Samples:
-        """The next frames, at most so many: (n, channels), or (n, 1) of one channel."""
+        """The next frames, at most ``frames``: (n, channels), or (n, 1) of one channel."""
 
 
 class _Pcm:
     """Samples that need no library."""
 
     def __init__(self, source: Source, header: Header, endless: bool) -> None:
-        """endless: whether they go on to the end, whatever size the header states."""
+        """endless: read to the end, whatever size the header states."""
         assert header.encoding is not None
         self._source, self._header, self._encoding = source, header, header.encoding
         self.rate, self.channels = header.rate, header.channels
@@ -295,7 +295,7 @@ class _Pcm:
     def _finish(self) -> None:
         assert self._left is not None
         if self._left and self._header.known:
-            self.missing = -(-self._left // self.frame)  # a part of a frame is none
+            self.missing = -(-self._left // self.frame)  # an incomplete frame is missing
             self.damages.append(f"cut off: {self.missing} frames are missing")
         elif self._header.known:
             self._source.skip(self._header.size % self.frame)
@@ -312,7 +312,7 @@ def _excess_damage(size: int) -> list[str]:
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]
-    """A file of libsndfile that is only read onwards; without a length it could not go back."""
+    """A file of libsndfile that is only read forwards, as one without a length cannot seek."""
 
     def seekable(self) -> bool:
         return False
@@ -338,7 +338,7 @@ class _Library:
         self.damages = list(damages)
 
     def _checked(self, do: Callable[[], _T]) -> _T:
-        """What libsndfile does; raises the error that it met in the file."""
+        """Runs a call of libsndfile; raises the error of the file."""
         try:
             return do()
         finally:
@@ -373,7 +373,7 @@ class _Library:
 
 
 def _ogg_parts(source: Source) -> Iterator[_Part]:
-    """The streams of an Ogg stream, one after the other, decoded as they come."""
+    """The links of an Ogg stream, decoded one after the other as they arrive."""
     pages = _OggPages(source)
     while (descriptor := pages.next_link()) is not None:
         yield _LiveOgg(descriptor, pages)
@@ -434,7 +434,7 @@ class _LiveOgg:
         return block if channel is None else block[:, channel : channel + 1]
 
     def _interruptible(self, do: Callable[[], _T]) -> _T:
-        """What libsndfile does, which would be deaf to signals while it waits for a pipe."""
+        """Runs a call of libsndfile in a thread, so that a signal can interrupt the wait."""
         results: list[_T] = []
         errors: list[BaseException] = []
 

@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcodec.config import ENTROPY_FAR, ENTROPY_NEAR, CodecConfig
+from pcodec.config import ENTROPY_FAR, ENTROPY_MAX, ENTROPY_NEAR, CodecConfig
 
-MOST = 127
-"""Largest activation, and largest weight, in their steps."""
 ACTIVATION_STEPS = 16
 """Steps of an activation, and of an embedding, from 0 to 1."""
 MAX_SHIFT = 14
@@ -31,8 +29,8 @@ def shifts(weight: Tensor) -> Tensor:
 
     As small as 8 bits allow, and so that no sum leaves what a float32 holds exactly.
     """
-    most = MOST / weight.abs().amax(-1).clamp_min(1e-6)
-    most = most.minimum((1 << 23) / MOST / weight.abs().sum(-1).clamp_min(1e-6))
+    most = ENTROPY_MAX / weight.abs().amax(-1).clamp_min(1e-6)
+    most = most.minimum((1 << 23) / ENTROPY_MAX / weight.abs().sum(-1).clamp_min(1e-6))
     return most.log2().floor().clamp(1, MAX_SHIFT)
 
 
@@ -43,9 +41,9 @@ def _whole(weight: Tensor) -> Tensor:
 
 
 def _rectified(x: Tensor) -> Tensor:
-    """Activations in their steps, 0 to `MOST` of these."""
-    steps = (x * ACTIVATION_STEPS + 0.5).floor().clamp(0, MOST)
-    return _rounded(x.clamp(0, MOST / ACTIVATION_STEPS), steps / ACTIVATION_STEPS)
+    """Activations in their steps, 0 to `ENTROPY_MAX` of these."""
+    steps = (x * ACTIVATION_STEPS + 0.5).floor().clamp(0, ENTROPY_MAX)
+    return _rounded(x.clamp(0, ENTROPY_MAX / ACTIVATION_STEPS), steps / ACTIVATION_STEPS)
 
 
 class Whole(nn.Module):
@@ -145,7 +143,7 @@ class EntropyModel(nn.Module):
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (B, columns, rows) -> bits of each, (B, columns, rows)."""
         places = self.place[indices]
-        steps = (self.embedding * ACTIVATION_STEPS).round().clamp(-MOST, MOST)
+        steps = (self.embedding * ACTIVATION_STEPS).round().clamp(-ENTROPY_MAX, ENTROPY_MAX)
         table = _rounded(self.embedding, steps / ACTIVATION_STEPS)
         x = F.embedding(places, table).flatten(2)
         near = _rectified(self.near(self._seen(x, ENTROPY_NEAR)))
@@ -162,7 +160,9 @@ class EntropyModel(nn.Module):
 
     def numbers(self) -> dict[str, Tensor]:
         """What the coder computes with, by the names of its file."""
-        steps = (self.embedding.detach() * ACTIVATION_STEPS).round().clamp(-MOST, MOST)
+        steps = (
+            (self.embedding.detach() * ACTIVATION_STEPS).round().clamp(-ENTROPY_MAX, ENTROPY_MAX)
+        )
         numbers = {"order": self.order.to(torch.int32), "embedding": steps.to(torch.int8)}
         for name in self.LAYERS:
             mask = self.mask if name == "column" else None

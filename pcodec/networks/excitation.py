@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
 from pcodec.dsp import (
     HANN_TRANSFORM,
+    HARMONIC_LEVEL_FLOOR,
+    HARMONIC_POWER_FLOOR,
     NOISE_FRAMES,
     PITCH_BINS,
     PITCH_BINS_PER_OCTAVE,
     PITCH_MIN_HZ,
+    PITCH_REFERENCE_HZ,
     noise_phases,
 )
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
@@ -49,7 +52,7 @@ class Pitch(NamedTuple):
     def features(self) -> Tensor:
         """(B, frames, 3): voicing, and the pitch in octaves."""
         voiced = self.voiced.float()
-        octaves = voiced * (self.frequency / 150).log2()
+        octaves = voiced * (self.frequency / PITCH_REFERENCE_HZ).log2()
         return torch.stack([voiced, octaves, octaves.square()], -1)
 
 
@@ -123,7 +126,7 @@ class Excitation(nn.Module):
         along = low + high * pitch.phase.cos()[..., None]
         across = high * pitch.phase.sin()[..., None]
         power = along.square() + across.square()
-        factor = (power + 1e-6).rsqrt() * self.sign
+        factor = (power + HARMONIC_POWER_FLOOR).rsqrt() * self.sign
         along, across = along * factor, across * factor
         angle = lower * pitch.phase[..., None] + pitch.constant[..., None]
         cosine, sine = angle.cos(), angle.sin()
@@ -133,5 +136,5 @@ class Excitation(nn.Module):
             torch.where(voiced, cosine * along - sine * across, noise[0]),
             torch.where(voiced, sine * along + cosine * across, noise[1]),
         )
-        level = torch.where(voiced, 0.5 * (power + 1e-3).log(), 0.0)
+        level = torch.where(voiced, 0.5 * (power + HARMONIC_LEVEL_FLOOR).log(), 0.0)
         return source, level

@@ -17,7 +17,12 @@ from pcodec.config import (
     HIFIGAN_SLOPE,
     CodecConfig,
 )
-from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, mel_inverse
+from pcodec.dsp import (
+    BIN_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
+    mel_inverse,
+)
 from pcodec.networks.layers import CausalConv
 
 
@@ -96,7 +101,7 @@ class HifiGan(nn.Module):
         ahead = self.look_ahead
         around = (0, 0, self.embed.kernel - 1 - ahead, ahead)
         mel, low = F.pad(mel, around, value=LOG_MEL_MEAN), F.pad(low, around)
-        amplitude = (mel.float().exp() @ inverse).clamp(min=1e-5).log()
+        amplitude = (mel.float().exp() @ inverse).clamp(min=BIN_FLOOR).log()
         levels = (torch.cat([mel, amplitude], -1) - LOG_MEL_MEAN) / LOG_MEL_STD
         x = self.embed(torch.cat([levels, low], -1), padded=True)
         for upsample, residual in zip(self.upsamples, self.residuals, strict=True):

@@ -14,7 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcodec.config import FRAME_KERNEL, CodecConfig
-from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, LOW_PHASE_FLOOR, OVERRELAXATION, mel_inverse
+from pcodec.dsp import (
+    BIN_FLOOR,
+    COLUMN_WINDOW_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
+    LOW_PHASE_FLOOR,
+    MAX_LOG_AMPLITUDE,
+    OVERRELAXATION,
+    PREDICTED_PHASOR_FLOOR,
+    mel_inverse,
+)
 from pcodec.networks.excitation import Excitation, Pitch
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 from pcodec.networks.stft import InverseSTFT, unit
@@ -31,7 +41,7 @@ class Spectrum(NamedTuple):
 
     def complex(self) -> Tensor:
         """(B, frames, n_fft // 2 + 1)"""
-        amplitude = self.log_amplitude.clamp(max=6.0).exp()
+        amplitude = self.log_amplitude.clamp(max=MAX_LOG_AMPLITUDE).exp()
         return torch.complex(self.cosine * amplitude, self.sine * amplitude)
 
 
@@ -55,7 +65,7 @@ class Consistency(nn.Module):
         self.lead = config.vocoder_look_ahead % self.column
         window = torch.hann_window(self.n_fft)
         weights = window.square().expand(1, self.overlap + self.column, -1)
-        scale = window / self.seen(weights)[0].clamp(min=1e-3)
+        scale = window / self.seen(weights)[0].clamp(min=COLUMN_WINDOW_FLOOR)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
 
@@ -151,7 +161,7 @@ class SpectralVocoder(nn.Module):
         heads = torch.cat([self.head(x), self.source(x)], -1).float().chunk(6, -1)
         correction, real, imaginary, gate, a, b = heads
         prior = mel.float().exp() @ self.inverse.abs()
-        log_amplitude = prior.clamp(min=1e-5).log() + correction + gate * level
+        log_amplitude = prior.clamp(min=BIN_FLOOR).log() + correction + gate * level
         cosine, sine = source
         real = real + a * cosine - b * sine
         imaginary = imaginary + a * sine + b * cosine
@@ -161,7 +171,7 @@ class SpectralVocoder(nn.Module):
         real = real + F.pad(c * cosine - d * sine, above)
         imaginary = imaginary + F.pad(c * sine + d * cosine, above)
         # The floor bounds the gradient where a phasor is near zero.
-        return Spectrum(log_amplitude, *unit(real, imaginary, 1e-2))
+        return Spectrum(log_amplitude, *unit(real, imaginary, PREDICTED_PHASOR_FLOOR))
 
     def synthesize(self, spectrum: Spectrum) -> Tensor:
         """Spectrum -> samples (B, n)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pcodec.dsp import PHASOR_FLOOR, WINDOW_FLOOR
+
 
 def squared_length(vectors: Tensor) -> Tensor:
     """Squared length of (..., 2), as of `torch.view_as_real`; ten times faster than `sum(-1)`."""
@@ -33,11 +35,11 @@ class InverseSTFT(nn.Module):
         total = pieces.new_zeros(batch + 1, frames + slices - 1, self.hop)
         for i in range(slices):
             total[:, i : i + frames] += pieces[:, :, i]
-        samples = total[:-1].flatten(1) / total[-1:].flatten(1).clamp(min=1e-6)
+        samples = total[:-1].flatten(1) / total[-1:].flatten(1).clamp(min=WINDOW_FLOOR)
         return samples[:, self.overhang : self.overhang + frames * self.hop]
 
 
-def unit(real: Tensor, imaginary: Tensor, floor: float = 1e-14) -> tuple[Tensor, Tensor]:
+def unit(real: Tensor, imaginary: Tensor, floor: float = PHASOR_FLOOR) -> tuple[Tensor, Tensor]:
     """Phasors scaled to length 1, except where their squared length is near `floor`."""
     factor = (real.square() + imaginary.square() + floor).rsqrt()
     return real * factor, imaginary * factor

@@ -17,16 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import ENTROPY_FAR, ENTROPY_NEAR, CodecConfig
+from pcodec.config import ENTROPY_FAR, ENTROPY_MAX, ENTROPY_NEAR, CodecConfig
 from pcodec.errors import PcodecError
 from pcodec.models import entropy_id
 from pcodec.pcx import rans
 from pcodec.pcx.packing import Indices
 from pcodec.runtime.state import Array
 from pcodec.runtime.weights import Weights, read_weights
-
-MOST = 127
-"""Largest activation, and largest weight."""
 
 LOGIT_STEPS = 16
 """Steps of a logit per bit."""
@@ -50,8 +47,8 @@ class Linear:
         shift = weights["shift"].reshape(out_channels)
         self.weight = np.ascontiguousarray(weight.T)
         self.bias, self.scale = bias, np.exp2(-shift)
-        largest = MOST * np.abs(weight).sum(1) + np.abs(bias).reshape(-1, len(weight)).max(0)
-        if not (largest < 1 << 24).all() or (np.abs(weight) > MOST).any():
+        largest = ENTROPY_MAX * np.abs(weight).sum(1) + np.abs(bias).reshape(-1, len(weight)).max(0)
+        if not (largest < 1 << 24).all() or (np.abs(weight) > ENTROPY_MAX).any():
             raise ValueError("sums that a float32 does not hold exactly")
 
     def __call__(self, x: Array) -> Array:
@@ -60,8 +57,8 @@ class Linear:
 
 
 def rectified(x: Array) -> Array:
-    """Activations, 0 to `MOST`."""
-    return np.clip(x, 0, MOST)
+    """Activations, 0 to `ENTROPY_MAX`."""
+    return np.clip(x, 0, ENTROPY_MAX)
 
 
 def frequencies(logits: Array) -> Array:
@@ -106,7 +103,7 @@ class EntropyModel:
                 raise ValueError("an order that has not each entry once")
             self.place = np.argsort(self.order)
             self.embedding = weights["embedding"].reshape(entries, self.dim)
-            if (np.abs(self.embedding) > MOST).any():
+            if (np.abs(self.embedding) > ENTROPY_MAX).any():
                 raise ValueError("sums that a float32 does not hold exactly")
             self.near = Linear(weights / "near", len(ENTROPY_NEAR) * size, width)
             self.far = Linear(weights / "far", len(ENTROPY_FAR) * width, width)

@@ -9,10 +9,13 @@ import numpy as np
 from pcodec.config import CodecConfig
 from pcodec.dsp import (
     HANN_TRANSFORM,
+    HARMONIC_LEVEL_FLOOR,
+    HARMONIC_POWER_FLOOR,
     NOISE_FRAMES,
     PITCH_BINS,
     PITCH_BINS_PER_OCTAVE,
     PITCH_MIN_HZ,
+    PITCH_REFERENCE_HZ,
     noise_phases,
 )
 from pcodec.runtime.state import Array, State, StateKey
@@ -50,7 +53,7 @@ class Pitch(NamedTuple):
     def features(self) -> Array:
         """(B, frames, 3): voicing, and the pitch in octaves."""
         features = np.empty((*self.voiced.shape, 3), np.float32)
-        octaves = self.voiced * np.log2(self.frequency / 150)
+        octaves = self.voiced * np.log2(self.frequency / PITCH_REFERENCE_HZ)
         features[..., 0], features[..., 1], features[..., 2] = self.voiced, octaves, octaves**2
         return features
 
@@ -113,7 +116,7 @@ class Excitation:
         along = low + high * np.cos(phase)
         across = high * np.sin(phase)
         power = along * along + across * across
-        factor = self.sign / np.sqrt(power + np.float32(1e-6))
+        factor = self.sign / np.sqrt(power + np.float32(HARMONIC_POWER_FLOOR))
         along *= factor
         across *= factor
         constant = pitch.constant[where].astype(np.float32)[:, None]
@@ -121,5 +124,5 @@ class Excitation:
         turned_cosine, turned_sine = np.cos(angle), np.sin(angle)
         cosine[where] = turned_cosine * along - turned_sine * across
         sine[where] = turned_sine * along + turned_cosine * across
-        level[where] = np.float32(0.5) * np.log(power + np.float32(1e-3))
+        level[where] = np.float32(0.5) * np.log(power + np.float32(HARMONIC_LEVEL_FLOOR))
         return cosine, sine, level

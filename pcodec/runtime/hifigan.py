@@ -14,7 +14,12 @@ from pcodec.config import (
     HIFIGAN_SLOPE,
     CodecConfig,
 )
-from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, mel_inverse
+from pcodec.dsp import (
+    BIN_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
+    mel_inverse,
+)
 from pcodec.runtime.graph import LAST, Graph, Network, Processor
 from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.weights import Weights, read_weights
@@ -39,7 +44,7 @@ class HifiGan:
         amplitude = g.linear(
             g.add("Exp", g.affine(normal, LOG_MEL_STD, LOG_MEL_MEAN)), mel_inverse(c).T
         )
-        amplitude = g.add("Log", g.add("Max", amplitude, g.value(1e-5)))
+        amplitude = g.add("Log", g.add("Max", amplitude, g.value(BIN_FLOOR)))
         amplitude = g.affine(amplitude, 1 / LOG_MEL_STD, -LOG_MEL_MEAN / LOG_MEL_STD)
         x = g.add("Concat", normal, amplitude, low, axis=3)
         channels = bands + c.vocoder_n_fft // 2 + 1 + low_channels

@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD, LOW_PHASE_FLOOR, OVERRELAXATION, hann
+from pcodec.dsp import (
+    BIN_FLOOR,
+    COLUMN_WINDOW_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
+    LOW_PHASE_FLOOR,
+    MAX_LOG_AMPLITUDE,
+    OVERRELAXATION,
+    PREDICTED_PHASOR_FLOOR,
+    hann,
+)
 from pcodec.runtime.excitation import Excitation
 from pcodec.runtime.graph import Graph, Network, Processor, blocks
 from pcodec.runtime.state import Array, State, StateKey, with_history
@@ -37,7 +47,9 @@ class Consistency:
         weights: Array = np.broadcast_to(
             self.window * self.window, (1, self.overlap + self.column, self.n_fft)
         )
-        self.scale = self.window / np.maximum(self.seen(weights)[0], np.float32(1e-3))
+        self.scale = self.window / np.maximum(
+            self.seen(weights)[0], np.float32(COLUMN_WINDOW_FLOOR)
+        )
 
     def seen(self, pieces: Array) -> Array:
         """Whole columns of pieces (B, overlap + frames, n_fft) -> overlap-added frames."""
@@ -122,11 +134,11 @@ class SpectralVocoder:
         normal, low_cosine, low_sine = g.split("Split", now, sizes, count=3, axis=3)
         mel = g.add("Exp", g.affine(normal, LOG_MEL_STD, LOG_MEL_MEAN))
         prior = g.linear(mel, np.abs(weights["inverse"]).T)
-        prior = g.add("Log", g.add("Max", prior, g.value(1e-5)))
+        prior = g.add("Log", g.add("Max", prior, g.value(BIN_FLOOR)))
         level, cosine, sine = (g.frames(name, bins) for name in ("level", "cosine", "sine"))
         log_amplitude = g.add("Add", prior, correction)
         log_amplitude = g.add("Add", log_amplitude, g.add("Mul", gate, level))
-        g.output_frames(g.add("Exp", g.add("Min", log_amplitude, g.value(6.0))))
+        g.output_frames(g.add("Exp", g.add("Min", log_amplitude, g.value(MAX_LOG_AMPLITUDE))))
         # The excitation's phasor, multiplied by a + ib, plus an absolute part.
         turned = g.add("Sub", g.add("Mul", a, cosine), g.add("Mul", b, sine))
         real = g.add("Add", real, turned)
@@ -144,7 +156,7 @@ class SpectralVocoder:
         real = g.add("Add", real, g.add("Pad", turned, above))
         turned = g.add("Add", g.add("Mul", c_, low_sine), g.add("Mul", d_, low_cosine))
         imaginary = g.add("Add", imaginary, g.add("Pad", turned, above))
-        length = self._length(g, real, imaginary, 1e-2)
+        length = self._length(g, real, imaginary, PREDICTED_PHASOR_FLOOR)
         g.output_frames(g.add("Div", real, length))
         g.output_frames(g.add("Div", imaginary, length))
         return g

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcodec.dsp import PHASOR_FLOOR, WINDOW_FLOOR
 from pcodec.runtime.state import Array, State, StateKey
 
 
 def unit(real: Array, imaginary: Array) -> tuple[Array, Array]:
-    """Phasors scaled to length 1, except where their squared length is near 1e-14."""
-    factor = 1 / np.sqrt(real * real + imaginary * imaginary + np.float32(1e-14))
+    """Phasors scaled to length 1, except where their squared length is near `PHASOR_FLOOR`."""
+    factor = 1 / np.sqrt(real * real + imaginary * imaginary + np.float32(PHASOR_FLOOR))
     return real * factor, imaginary * factor
 
 
@@ -66,7 +67,7 @@ class Synthesis:
             state[OVERLAP] = total[:, :, ready:].copy()
             total = total[:, :, :ready]
         sums, weights = total.reshape(batch, 2, -1).swapaxes(0, 1)
-        samples = sums / np.maximum(weights, np.float32(1e-6))
+        samples = sums / np.maximum(weights, np.float32(WINDOW_FLOOR))
         start = self.overhang if starting else 0
         stop = samples.shape[1] - (self.n_fft - self.hop - self.overhang if last else 0)
         return samples[:, start:stop]

@@ -269,7 +269,7 @@ def run_stage(
         loop.run(stage, batches, out, clips, length, stop or Stop())
     except torch.cuda.OutOfMemoryError as error:
         text = f"the GPU's memory is too small for {settings.batch} crops of"
-        raise PcodecError(f"stage {name}: {text} {settings.columns} columns a step") from error
+        raise PcodecError(f"stage {name}: {text} {settings.columns} columns per step") from error
     if device == "cuda":
         most, card = torch.cuda.max_memory_allocated(), torch.cuda.mem_get_info()[1]
         say(f"{name}: took {most / 1e9:.1f} of the GPU's {card / 1e9:.0f} GB")

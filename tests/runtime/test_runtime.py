@@ -1,7 +1,9 @@
 """What is run is what was trained: graphs and NumPy against the networks in torch."""
 
+import ast
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from pcodec.runtime.stft import Synthesis
 from pcodec.runtime.weights import Weights
 
 ONE = graph.Processor()
+PACKAGE = Path(dsp.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -332,3 +335,18 @@ def test_a_damaged_tensor_is_one_error_that_names_its_file(trained, tmp_path, pa
         save_file({**whole, name: worse}, tmp_path / f"{part}.safetensors")
         with pytest.raises(PcodecError, match=rf"{part}\.safetensors: not the weights"):
             MAKERS[part](CONFIG, tmp_path, ONE)
+
+
+# Numbers that say how much of what there is, or a shape; others are constants with a name.
+PLAIN = {0, 1, 2, 3, 4, 6, 16, 0.5}
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (PACKAGE / "networks").glob("*.py")))
+def test_no_number_is_written_in_both_homes_of_a_network(name):
+    def numbers(layer):
+        path = PACKAGE / layer / name
+        nodes = ast.walk(ast.parse(path.read_text())) if path.exists() else ()
+        values = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        return {value for value in values if type(value) in (int, float)} - PLAIN
+
+    assert numbers("networks") & numbers("runtime") == set()

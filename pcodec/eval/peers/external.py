@@ -59,7 +59,7 @@ def command(name: str, text: str) -> PeerCodec:
             _, encode_seconds = timed(call, encoder, files)
             _, decode_seconds = timed(call, decoder, files)
             if not files["bits"].exists() or not files["out"].exists():
-                raise PcodecError(f"{name}: left no {{bits}} or no {{out}} behind")
+                raise PcodecError(f"{name}: wrote no {{bits}} or no {{out}}")
             size = files["bits"].stat().st_size
             decoded = read(files["out"], RATE)
         return PeerResult(decoded, 8 * size, size, encode_seconds, decode_seconds)
