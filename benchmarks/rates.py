@@ -53,6 +53,30 @@ def measure(job: tuple[Path, float, str | None]) -> list[float]:
     return [len(samples) / RATE, writer.payload_bytes, len(out.getvalue()), *scores]
 
 
+def extremes(paths: list[Path], model: str | None) -> str:
+    """What `--compact` makes of the loudest and the quietest file, of silence and of noise."""
+    files = {path: read(path, RATE) for path in paths}
+    by_level = sorted(files, key=lambda path: float(np.square(files[path]).mean()))
+    noise = np.random.default_rng(0).normal(0, 0.1, 60 * RATE).astype(np.float32)
+    minute = np.resize(np.concatenate(list(files.values())), 60 * RATE)
+    inputs = {
+        f"the loudest file ({by_level[-1].name})": files[by_level[-1]],
+        f"the quietest file ({by_level[0].name})": files[by_level[0]],
+        "a minute of speech": minute,
+        "a minute of silence": np.zeros(60 * RATE, np.float32),
+        "a minute of white noise": noise,
+    }
+    lines = ["| input | bytes | with `--compact` | kbit/s of payload | on disk |"]
+    lines.append("|---|---|---|---|---|")
+    for name, samples in inputs.items():
+        out = io.BytesIO()
+        writer = encode_stream(codec(model), [samples], RATE, out, compact=True)
+        plain, small = len(pcodec.encode(samples, RATE, codec=codec(model))), len(out.getvalue())
+        payload, disk = (8 * n * RATE / len(samples) / 1000 for n in (writer.payload_bytes, small))
+        lines.append(f"| {name} | {plain} | {small} | {payload:.2f} | {disk:.2f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,6 +100,7 @@ def main() -> None:
         disk_rate = 8 * disk / seconds / 1000
         cells = f"{strength:g} | {rates[-1][1] / 1000:.2f} | {disk_rate:.2f} | {pesq:.3f}"
         print(f"| {cells} | {stoi:.4f} | {estoi:.4f} |")
+    print("\n" + extremes(paths, options.model))
     if options.write:
         path = models.find(options.model).folder / "config.json"
         about: dict[str, Any] = json.loads(path.read_text())
