@@ -49,6 +49,9 @@ vocoder_blocks = 1
 hifigan_width = 32
 concealment_width = 32
 concealment_blocks = 1
+entropy_width = 16
+entropy_hidden = 16
+entropy_dim = 4
 """ + "".join(
     f"""
 [{stage}]
@@ -66,6 +69,7 @@ options = {{ {options} }}
         "refine": "mel = 2.0, adversarial = 1.0, adversarial_items = 1",
         "hifigan": "adversarial = 1.0",
         "concealment": "disturbance = 1.0",
+        "entropy": "",
     }.items()
 )
 
@@ -208,7 +212,7 @@ def test_stages_can_be_skipped_unless_others_need_them(folder, train, capfd):
     skipped = [word for stage in list(STAGES)[1:-1] for word in ("--skip", stage)]
     assert train("all", *skipped) == 0
     made = {path.name for path in (folder / "out").glob("*.jsonl")}
-    assert made == {"vqvae.jsonl", "concealment.jsonl"}
+    assert made == {"vqvae.jsonl", "entropy.jsonl"}
     with pytest.raises(PcodecError, match="vocoder needs a trained encoder: train vqvae before"):
         train("all", "--skip", "vqvae", "--skip", "adversarial", out="other")
 
