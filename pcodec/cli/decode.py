@@ -124,6 +124,14 @@ def decode(
     unless --to or --raw say otherwise). A damaged input is decoded all the same, the lost parts
     are named, and the exit code is 3. The output keeps the time of a file's last change, and the
     tags that its type can hold.
+
+    Examples:
+
+    \b
+      pcodec decode talk.pcx
+      pcodec decode talk.pcx part.wav --start 1:30 --duration 20
+      pcodec decode -r -d decoded coded --to flac
+      pcodec decode talk.pcx - | aplay
     """
     if duration is not None:
         if end is not None:

@@ -124,6 +124,14 @@ def encode(
     IN is any file that libsndfile reads (WAV, FLAC, Ogg, MP3, ...), of any rate and channel
     count; it is resampled to 16 kHz and mixed down to mono. "-" is standard input or output.
     The output keeps the time of a file's last change, and its tags (title, artist, ...).
+
+    Examples:
+
+    \b
+      pcodec encode talk.wav
+      pcodec encode talk.flac talk.pcx --compact
+      pcodec encode -r -d coded recordings --resume
+      arecord -f S16_LE -r 16000 | pcodec encode --live - - > talk.pcx
     """
     if raw and rate is None:
         raise click.UsageError("--raw needs --rate")

@@ -171,7 +171,17 @@ def info(
     model: str | None,
     force: bool,
 ) -> int:
-    """Show what is in .pcx files: length, model, bit rates, tags, damage."""
+    """Show what is in .pcx files: length, model, bit rates, tags, damage.
+
+    FILES are .pcx files, with -r folders of them; "-" is standard input.
+
+    Examples:
+
+    \b
+      pcodec info talk.pcx
+      pcodec info -r coded --json
+      pcodec info talk.pcx --grid talk.png
+    """
     if grid is not None and (len(files) > 1 or recursive):
         raise click.UsageError("--grid draws one file")
     if grid == STREAM:

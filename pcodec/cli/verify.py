@@ -45,7 +45,15 @@ def verify(
 ) -> int:
     """Check .pcx files: every checksum, and with --full that they decode.
 
-    Exit code 0 if all are whole, 3 if any is damaged, 1 if any cannot be read at all.
+    FILES are .pcx files, with -r folders of them; "-" is standard input. Exit code 0 if all are
+    whole, 3 if any is damaged, 1 if any cannot be read at all.
+
+    Examples:
+
+    \b
+      pcodec verify talk.pcx
+      pcodec verify -r archive --quiet
+      pcodec verify --full talk.pcx
     """
     found, _ = find_files(files, recursive, is_pcx)
     chosen = models.find(model) if model else None
