@@ -19,7 +19,9 @@ from pcodec.eval.metrics import METRICS
 ROOT = Path(__file__).parent.parent
 PANELS = ("pesq", "stoi", "visqol", "distillmos", "dnsmos")
 """metrics of the picture"""
-SHORT = ("pesq", "stoi", "estoi", "visqol", "mcd", "dnsmos", "distillmos", "speaker")
+SHORT = (
+    "pesq", "stoi", "estoi", "visqol", "mcd", "phones", "warpq", "dnsmos", "distillmos", "speaker",
+)  # fmt: skip
 
 
 def cell(codec: dict[str, Any], metric: str, interval: bool) -> str:

@@ -11,7 +11,6 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -247,14 +246,16 @@ class Evaluation:
         workers: int, folder: Path, quiet: bool = False,
     ) -> None:  # fmt: skip
         for metric in metrics:
-            package = METRICS[metric].package
-            if importlib.util.find_spec(package) is None:
+            try:
+                package, _ = _package_version(METRICS[metric])
+            except importlib.metadata.PackageNotFoundError as error:
+                package = str(error.name)
                 outside = package in ("distillmos", "resemblyzer")
                 how = package if outside else "'.[eval]' in a clone of pcodec"
                 raise PcodecError(
                     f"metric {metric} needs the package {package}: pip install {how}, or choose"
                     " others with --metrics"
-                )
+                ) from error
         self.data, self.metrics, self.model, self.folder = data, metrics, model, folder
         self.quiet = quiet
         self.rows = read_list(data)

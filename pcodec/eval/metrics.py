@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcodec.audio.pcm import int16
 from pcodec.dsp import hann, mel_filters
 from pcodec.runtime.mel import Analysis
 
@@ -221,6 +222,96 @@ def speaker_similarity(reference: Samples, decoded: Samples) -> float:
     return float(a @ b)
 
 
+@cache
+def _phone_recogniser() -> Any:
+    from hama import ASRModel
+
+    return ASRModel()
+
+
+def _phones(samples: Samples) -> list[str]:
+    """The phones that the recogniser hears, in IPA."""
+    heard: list[str] = _phone_recogniser()(samples, RATE).phonemes
+    return heard
+
+
+def edit_distance(a: list[str], b: list[str]) -> int:
+    """Least number of symbols to insert, delete or replace to turn a into b (Levenshtein)."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        above, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+    return row[-1]
+
+
+def phone_error_rate(reference: Samples, decoded: Samples) -> float:
+    """Edit distance between the phones heard in the decoded speech and those heard in the original,
+    per phone of the original, in %; 0 for the original itself. The recogniser (package hama, whose
+    version decides) knows English; other languages it hears with English ears.
+    """
+    phones = _phones(reference)
+    if not phones:
+        raise MetricUndefined("no phone is heard in the original")
+    return 100 * edit_distance(phones, _phones(decoded)) / len(phones)
+
+
+# WARP-Q: windows of 32 ms every 4 ms; patches of 0.4 s every 0.2 s, in frames as the authors count.
+WARPQ_WINDOW, WARPQ_HOP, WARPQ_PATCH, WARPQ_STEP, WARPQ_LOCAL = 512, 64, 92, 42, 201
+
+
+def _active(samples: Samples) -> Samples:
+    """The samples of the frames of 30 ms that are speech, or whose neighbour is."""
+    import webrtcvad
+
+    frame = 3 * RATE // 100
+    detector = webrtcvad.Vad(0)
+    frames = int16(np.pad(samples, (0, frame - len(samples) % frame))).reshape(-1, frame)
+    speech = np.array([detector.is_speech(row.tobytes(), RATE) for row in frames])
+    near = np.convolve(speech, np.ones(3), "same") > 0
+    active: Samples = samples[np.repeat(near, frame)[: len(samples)]]
+    if len(active) < 0.4 * RATE:
+        raise MetricUndefined("less than 0.4 s of speech")
+    return active
+
+
+def _local_cepstra(samples: Samples) -> NDArray[np.float32]:
+    """MFCC (13, frames), mean and variance normalised over the 0.8 s around each frame."""
+    import librosa
+
+    cepstra = librosa.feature.mfcc(
+        y=samples, sr=RATE, n_mfcc=13, lifter=3, fmax=5000,
+        n_fft=2 * WARPQ_WINDOW, win_length=WARPQ_WINDOW, hop_length=WARPQ_HOP,
+    )  # fmt: skip
+
+    def around(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        padded = np.pad(x, ((0, 0), (WARPQ_LOCAL // 2, WARPQ_LOCAL // 2)), "symmetric")
+        return np.lib.stride_tricks.sliding_window_view(padded, WARPQ_LOCAL, axis=1)
+
+    centred = cepstra - around(cepstra).mean(2)
+    normalised: NDArray[np.float32] = centred / (around(centred).std(2) + 2**-30)
+    return normalised
+
+
+def warpq(reference: Samples, decoded: Samples) -> float:
+    """WARP-Q (Jassim et al. 2022), raw score: how far patches of 0.4 s of normalised MFCC lie from
+    the part of the original that is most like them (subsequence DTW), median; as the authors'
+    package warpq 1.5.2 does. Made for generative codecs; package webrtcvad-wheels, librosa.
+    """
+    import librosa
+
+    a, b = (_local_cepstra(_active(x)) for x in (reference, decoded))
+    steps = np.array([[1, 0], [0, 3], [1, 3]])
+    costs = []
+    for start in range(0, b.shape[1] - WARPQ_PATCH + 1, WARPQ_STEP):
+        patch = b[:, start : start + WARPQ_PATCH]
+        cost = librosa.sequence.dtw(
+            patch, a, step_sizes_sigma=steps, weights_mul=np.ones(3), subseq=True, backtrack=False
+        )
+        costs.append(cost[-1].min() / WARPQ_PATCH)
+    return float(np.median(costs))
+
+
 @dataclasses.dataclass(frozen=True)
 class Metric:
     """A metric in the registry, the only place that lists it."""
@@ -265,6 +356,11 @@ METRICS: dict[str, Metric] = {
         Metric("f0_gross", "gross F0 errors", f0_gross, "lower", "%", "pyworld", digits=1),
         Metric("voicing", "voicing error", voicing_error, "lower", "%", "pyworld", digits=1),
         Metric("dnsmos", "DNSMOS", dnsmos, package="speechmos", digits=2),
+        Metric("phones", "phone error rate", phone_error_rate, "lower", "%", "hama", digits=1),
+        Metric(
+            "warpq", "WARP-Q", warpq, "lower",
+            package="webrtcvad", distribution="webrtcvad-wheels", digits=2,
+        ),
         Metric(
             "distillmos", "DistillMOS", distillmos,
             package="distillmos", digits=2, default=False,
