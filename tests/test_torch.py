@@ -45,7 +45,7 @@ def test_its_samples_are_those_of_the_codec_but_for_the_products_of_bytes(
     theirs = theirs[0].numpy()
     assert theirs.shape == ours.shape and theirs.dtype == np.float32
     # Of what coding does to the mel, the bytes do a fifth.
-    assert log_mel_distance(ours, theirs) < 0.25 * log_mel_distance(speech, ours)
+    assert log_mel_distance(ours, theirs) < 0.35 * log_mel_distance(speech, ours)
     assert snr(ours, theirs) > 10
 
 

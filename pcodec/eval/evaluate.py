@@ -11,6 +11,7 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -127,8 +128,10 @@ def _coder(spec: str, model: str | None) -> peers.PeerCodec:
 
 
 def _package_version(metric: Metric) -> tuple[str, str]:
-    """(distribution, version) of the package that a metric needs."""
+    """(distribution, version) of the package that a metric needs; PackageNotFoundError."""
     name = metric.distribution or metric.package
+    if importlib.util.find_spec(metric.package) is None:
+        raise importlib.metadata.PackageNotFoundError(name)
     return name, importlib.metadata.version(name)
 
 
