@@ -6,7 +6,7 @@ VENV ?= .venv
 CONSTRAINTS = -c constraints.txt
 # What `make samples` codes: a file, a folder or a list.
 SAMPLES ?= tests/speech.flac
-BESIDE = pcodec pcodec-5 opus-8 amrwb-6.6 codec2-3.2
+BESIDE = pcodec pcodec-5.5 opus-8 amrwb-6.6 codec2-3.2
 
 .PHONY: demo docs samples test wheel-test
 
