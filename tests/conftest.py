@@ -6,10 +6,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Models that this user has installed have no part in the tests.
 os.environ["XDG_DATA_HOME"] = "/nonexistent"
 os.environ.pop("PCODEC_MODELS", None)
-if hasattr(os, "sched_setaffinity"):
+worker = os.environ.get("PYTEST_XDIST_WORKER")
+if worker and hasattr(os, "sched_setaffinity"):  # not what counts the cores for its workers
     cores = sorted(os.sched_getaffinity(0))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 import subprocess
 import sys
