@@ -6,9 +6,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Models that this user has installed have no part in the tests.
 os.environ["XDG_DATA_HOME"] = "/nonexistent"
 os.environ.pop("PCODEC_MODELS", None)
-worker = os.environ.get("PYTEST_XDIST_WORKER")
-if worker and hasattr(os, "sched_setaffinity"):  # not what counts the cores for its workers
-    cores = sorted(os.sched_getaffinity(0))
+# Not what counts the cores for its workers.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cores, worker = sorted(os.sched_getaffinity(0)), os.environ["PYTEST_XDIST_WORKER"]
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 import subprocess
