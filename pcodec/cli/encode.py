@@ -89,6 +89,7 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
     show_default=True,
     help="Which channel to take, from 1; mix is the mean of all.",
 )
+@click.option("--no-tags", is_flag=True, help="Leave out title, artist and other tags.")
 @click.option(
     "--ignore-length",
     is_flag=True,
@@ -112,6 +113,7 @@ def encode(
     live: bool,
     block: int | None,
     channel: int | None,
+    no_tags: bool,
     ignore_length: bool,
     model: str | None,
     device: str,
@@ -163,7 +165,7 @@ def encode(
         with contextlib.closing(reader):
             with named(source):
                 checked_rate(reader.rate)
-                tags = None if raw else reader.tags()
+                tags = None if raw or no_tags else reader.tags()
             if reader.channels > 1 and channel is None and not quiet:
                 text = f"{reader.channels} channels are mixed down to one"
                 click.echo(f"{reader.name}: {text}", err=True)

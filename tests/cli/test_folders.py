@@ -171,6 +171,15 @@ def test_tags_that_are_too_long_are_told(tmp_path, short):
     assert json.loads(run("info", "--json", tmp_path / "talk.pcx")[1])["tags"] == {"title": "short"}
 
 
+def test_tags_can_be_left_out(tmp_path, short):
+    source = tmp_path / "talk.flac"
+    with soundfile.SoundFile(source, "w", 16000, 1) as file:
+        file.title = "private"
+        file.write(short)
+    assert run("encode", "--no-tags", source)[0] == 0
+    assert json.loads(run("info", "--json", tmp_path / "talk.pcx")[1])["tags"] == {}
+
+
 def test_an_output_can_be_named_with_an_option(tmp_path, coded_file):
     out = tmp_path / "x.flac"
     assert run("decode", coded_file, "-o", out)[0] == 0 and out.exists()
