@@ -41,6 +41,24 @@ SMALL = CodecConfig(
 )
 """Networks that take no time."""
 
+TINY_CODEC = """[codec]
+encoder_width = 32
+encoder_blocks = 1
+decoder_width = 32
+decoder_blocks = 1
+decoder_fine_width = 16
+decoder_fine_blocks = 1
+vocoder_width = 32
+vocoder_blocks = 1
+hifigan_width = 32
+concealment_width = 32
+concealment_blocks = 1
+entropy_width = 16
+entropy_hidden = 16
+entropy_dim = 4
+"""
+"""The sizes of even smaller ones, for a recipe."""
+
 SPEECH = Path(__file__).parent / "speech.flac"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 import soundfile
+from conftest import TINY_CODEC
 
 import pcodec
 from pcodec.cli import cli
@@ -269,20 +270,8 @@ def test_the_commands_of_the_tutorial_work_in_their_order(tmp_path):
     assert b"7500 bit/s" in result.stdout
 
 
-TINY = """
-[codec]
-encoder_width = 32
-encoder_blocks = 1
-decoder_width = 32
-decoder_blocks = 1
-decoder_fine_width = 16
-decoder_fine_blocks = 1
-vocoder_width = 32
-vocoder_blocks = 1
-hifigan_width = 32
-concealment_width = 32
-concealment_blocks = 1
-[vqvae]
+TINY = f"""
+{TINY_CODEC}[vqvae]
 steps = 2
 batch = 2
 columns = 12

@@ -140,11 +140,15 @@ class EntropyModel(nn.Module):
         last = max(columns)
         return torch.cat([padded[:, last - k : last - k + x.shape[1]] for k in columns], -1)
 
+    def _embedding_steps(self) -> Tensor:
+        """The embedding (entries, dim) in whole steps."""
+        steps = self.embedding.detach() * ACTIVATION_STEPS
+        return steps.round().clamp(-ENTROPY_MAX, ENTROPY_MAX)
+
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (B, columns, rows) -> bits of each, (B, columns, rows)."""
         places = self.place[indices]
-        steps = (self.embedding * ACTIVATION_STEPS).round().clamp(-ENTROPY_MAX, ENTROPY_MAX)
-        table = _rounded(self.embedding, steps / ACTIVATION_STEPS)
+        table = _rounded(self.embedding, self._embedding_steps() / ACTIVATION_STEPS)
         x = F.embedding(places, table).flatten(2)
         near = _rectified(self.near(self._seen(x, ENTROPY_NEAR)))
         far = _rectified(self.far(self._seen(near, ENTROPY_FAR)))
@@ -160,10 +164,8 @@ class EntropyModel(nn.Module):
 
     def numbers(self) -> dict[str, Tensor]:
         """What the coder computes with, by the names of its file."""
-        steps = (
-            (self.embedding.detach() * ACTIVATION_STEPS).round().clamp(-ENTROPY_MAX, ENTROPY_MAX)
-        )
-        numbers = {"order": self.order.to(torch.int32), "embedding": steps.to(torch.int8)}
+        embedding = self._embedding_steps().to(torch.int8)
+        numbers = {"order": self.order.to(torch.int32), "embedding": embedding}
         for name in self.LAYERS:
             mask = self.mask if name == "column" else None
             for key, tensor in getattr(self, name).numbers(mask).items():

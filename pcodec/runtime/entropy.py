@@ -25,9 +25,6 @@ from pcodec.pcx.packing import Indices
 from pcodec.runtime.state import Array
 from pcodec.runtime.weights import Weights, read_weights
 
-LOGIT_STEPS = 16
-"""Steps of a logit per bit."""
-
 _SIXTEENTHS = "65536 62757 60097 57549 55109 52772 50535 48393 46341 44376 42495 40693 38968 37316"
 _SIXTEENTHS += " 35734 34219"
 LIKELIHOODS = np.array([int(_SIXTEENTHS.split()[k % 16]) >> k // 16 for k in range(256)], np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SMALL, SPEECH
+from conftest import SMALL, SPEECH, TINY_CODEC
 
 import pcodec
 from pcodec import AudioError
@@ -36,23 +36,7 @@ from pcodec.train.stages.vocoder import Vocoder
 from pcodec.train.stages.vqvae import VqVae
 from pcodec.train.stop import Stop
 
-RECIPE = """
-[codec]
-encoder_width = 32
-encoder_blocks = 1
-decoder_width = 32
-decoder_blocks = 1
-decoder_fine_width = 16
-decoder_fine_blocks = 1
-vocoder_width = 32
-vocoder_blocks = 1
-hifigan_width = 32
-concealment_width = 32
-concealment_blocks = 1
-entropy_width = 16
-entropy_hidden = 16
-entropy_dim = 4
-""" + "".join(
+RECIPE = TINY_CODEC + "".join(
     f"""
 [{stage}]
 steps = 3

@@ -181,6 +181,11 @@ class Stage:
         overhang = self.networks.mel.overhang
         return samples[:, overhang : samples.shape[1] - overhang]
 
+    def padded(self, clip: Tensor) -> Tensor:
+        """A clip (n,) to measure on -> samples (1, n + 2 * overhang), in silence, on the device."""
+        overhang = self.networks.mel.overhang
+        return nn.functional.pad(clip[None], (overhang, overhang)).to(self.device)
+
     def encode(self, samples: Tensor) -> tuple[Analysis, Tensor]:
         """Samples with overhang -> input of the encoder, latents before quantisation."""
         with torch.no_grad():

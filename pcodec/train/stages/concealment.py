@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pcodec.networks.checkpoint import Networks
@@ -82,15 +81,14 @@ class ConcealmentModel(Stage):
         return {**losses, "total": total}
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
-        overhang, state = self.networks.mel.overhang, torch.get_rng_state()
+        state = torch.get_rng_state()
         hold = self.networks.concealment.hold
         results: dict[str, list[float]] = {}
         for i, clip in enumerate(clips):
             torch.manual_seed(i)
             columns = len(clip) // self.networks.config.column_samples
             lost = self.draw_losses(1, columns).to(self.device)
-            padded = F.pad(clip[None], (overhang, overhang)).to(self.device)
-            analysis, latents = self.codes(padded)
+            analysis, latents = self.codes(self.padded(clip))
             wanted = self.decode(latents)
             ways = {"error": self.foresee(latents, lost), "held": hold(latents, lost)}
             for way, foreseen in ways.items():

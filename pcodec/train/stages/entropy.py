@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pcodec.networks.checkpoint import Networks
@@ -40,11 +39,10 @@ class Entropy(Stage):
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
         config, n = self.networks.config, self.networks
-        overhang = n.mel.overhang
         bits = torch.zeros(config.rows)
         columns = 0
         for clip in clips:
-            _, latents = self.encode(F.pad(clip[None], (overhang, overhang)).to(self.device))
+            _, latents = self.encode(self.padded(clip))
             for block in n.quantizer.nearest(latents).split(self.settings.columns, 1):
                 bits += n.entropy(block).sum((0, 1)).cpu()
                 columns += block.shape[1]
