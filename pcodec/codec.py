@@ -25,7 +25,7 @@ from pcodec.pcx.packing import Indices
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.encoder import Encoder
-from pcodec.runtime.graph import Processor
+from pcodec.runtime.network import Processor
 from pcodec.runtime.quantizer import read_codebook
 from pcodec.streams import StreamDecoder, StreamEncoder
 from pcodec.vocoders import VOCODERS, runtime_class

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pcodec.config import CodecConfig
-    from pcodec.runtime.graph import Processor
+    from pcodec.runtime.network import Processor
     from pcodec.runtime.state import Array, State
 
 VOCODERS = {

@@ -1,16 +1,14 @@
 """Weights on disk: safetensors, one file per part of a model.
 
-They have half precision. The weights that `runtime/graph.py` multiplies as bytes (the two products
-of a ConvNeXt block of the decoder) are stored as bytes, with a step per output.
+They have half precision; blocks are stored as they run (`folding.py`). The graphs of a part are
+written beside its weights.
 
 `PARTS` maps files to networks, so that a new decoder does not change the encoder's file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,14 +19,16 @@ from torch import Tensor, nn
 
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
+from pcodec.files import replaced
+from pcodec.graphs import save as graphs
 from pcodec.models import bitstream_id, entropy_id
 from pcodec.networks.concealment import Concealment
 from pcodec.networks.decoder import PatchDecoder
 from pcodec.networks.encoder import PatchEncoder
 from pcodec.networks.entropy import EntropyModel
+from pcodec.networks.folding import fold, unfold
 from pcodec.networks.mel import MelSpectrogram
 from pcodec.networks.quantizer import Quantizer
-from pcodec.runtime.weights import STEP, norm_of
 from pcodec.vocoders import VOCODERS, network_class
 
 if TYPE_CHECKING:
@@ -47,9 +47,6 @@ class Networks(nn.Module):
         "concealment": ("concealment",),
         "entropy": ("entropy",),
     }
-
-    BYTES = ("decoder", "spectral", "concealment")
-    """parts whose blocks multiply bytes"""
 
     # Those of the registry that our training stages use, for the type checker.
     spectral: SpectralVocoder
@@ -78,10 +75,10 @@ class Networks(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
             if part != "entropy":
-                tensors = self.part_tensors(part)
-                if part in self.BYTES:
-                    tensors = as_bytes(tensors)
-                save_half(tensors, folder / f"{part}.safetensors")
+                tensors = fold(self.part_tensors(part), exact=part == "encoder")
+                with replaced(folder / f"{part}.safetensors") as file:
+                    save_file({k: v.contiguous() for k, v in tensors.items()}, file)
+                graphs.save(self.config, folder, part)
         about = read_about(folder)
         about["codec"] = self.config.to_json()
         if "codebook" in parts:
@@ -103,7 +100,7 @@ class Networks(nn.Module):
         for part in parts:
             path = folder / f"{part}.safetensors"
             try:
-                tensors = from_bytes(load_file(path))
+                tensors = unfold(load_file(path))
                 if part == "entropy":
                     self.entropy.take({k.removeprefix("entropy."): v for k, v in tensors.items()})
                     continue
@@ -136,49 +133,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def as_bytes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the products of blocks as int8, (out_channels, channels), and their steps.
-
-    `expand` as it is after the norm's weight, which is how the runtime multiplies it.
-    """
-    result = dict(tensors)
-    for name, tensor in tensors.items():
-        if name.endswith((".expand.weight", ".contract.weight")):
-            weight = tensor.float()
-            if norm := norm_of(name):
-                weight = weight * tensors[norm].half().float()
-            result[name + STEP] = step = weight.abs().amax(1).clamp_min(1e-12) / 127
-            result[name] = (weight / step[:, None]).round().to(torch.int8)
-    return result
-
-
-def from_bytes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The other way round, in float32."""
-    result = {name: tensor for name, tensor in tensors.items() if not name.endswith(STEP)}
-    for name in tensors.keys() - result.keys():
-        name = name.removesuffix(STEP)
-        weight = result[name] * tensors[name + STEP][:, None]
-        if norm := norm_of(name):
-            weight = (weight / result[norm].float()).nan_to_num(0, 0, 0)
-        result[name] = weight
-    return result
-
-
 def save_half(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes tensors as float16.
-
-    The front end's stay float32, as the id covers their bits; bytes and their steps stay, too.
-    """
-    exact = {k for k in tensors if k.startswith("mel.") or k.endswith(STEP)}
-    exact |= {k for k, v in tensors.items() if not v.is_floating_point()}
-    half = {k: (v if k in exact else v.half()).contiguous() for k, v in tensors.items()}
+    """Writes tensors as float16."""
     with replaced(path) as part:
-        save_file(half, part)
-
-
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A temporary path to write; it replaces the file when the context ends."""
-    part = path.with_name(f"{path.name}.part")
-    yield part
-    part.replace(path)
+        save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, part)

@@ -22,7 +22,7 @@ class InverseSTFT(nn.Module):
     def __init__(self, n_fft: int, hop: int) -> None:
         super().__init__()
         self.n_fft, self.hop, self.overhang = n_fft, hop, (n_fft - hop) // 2
-        self.register_buffer("window", torch.hann_window(n_fft))
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Complex (B, frames, n_fft // 2 + 1) -> samples (B, n); n = frames * hop."""

@@ -11,7 +11,7 @@ from pcodec import models
 from pcodec.eval.metrics import entropy_bits
 from pcodec.pcx.layout import Header
 from pcodec.runtime.decoder import Decoder
-from pcodec.runtime.graph import Processor
+from pcodec.runtime.network import Processor
 
 MAX_COLUMNS = 1875
 """Seconds that a picture shows."""

@@ -7,30 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import CONCEALMENT_LOOK_AHEAD, CONCEALMENT_TAPS, CodecConfig
-from pcodec.runtime.graph import Graph, Network, Processor, blocks
+from pcodec.runtime.network import Network, Processor
 from pcodec.runtime.quantizer import flattened
 from pcodec.runtime.state import Array
-from pcodec.runtime.weights import Weights, read_weights
 
 
 class Concealment:
     """Concealment of lost columns."""
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        with read_weights(folder, "concealment") as weights:
-            graph = self._graph(config, weights / "concealment")
-            # Its products are too small for more threads.
-            self.network = Network(graph, processor._replace(threads=1))
-
-    @staticmethod
-    def _graph(config: CodecConfig, weights: Weights) -> Graph:
-        g, size = Graph("concealment"), config.rows * config.latent_dim
-        seen = g.frames("seen", 2 * size + 1)
-        x = g.convolution(seen, weights / "embed", CONCEALMENT_TAPS, 2 * size + 1)
-        x = blocks(g, x, weights / "blocks", config.concealment_blocks)
-        x = g.norm(x, weights / "norm", config.concealment_width)
-        g.output_frames(g.dense(x, weights / "head"))
-        return g
+        # Its products are too small for more threads.
+        self.network = Network(folder, "concealment", processor._replace(threads=1))
 
     @staticmethod
     def hold(latents: Array, lost: Array) -> Array:

@@ -8,10 +8,10 @@ import numpy as np
 
 from pcodec.config import CodecConfig
 from pcodec.dsp import LOG_MEL_MEAN, LOG_MEL_STD
-from pcodec.runtime.graph import Graph, Network, Processor, blocks
+from pcodec.runtime.network import Network, Processor
 from pcodec.runtime.quantizer import flattened, read_codebook
 from pcodec.runtime.state import Array, State, StateKey, with_history
-from pcodec.runtime.weights import Weights, read_weights
+from pcodec.runtime.weights import read_weights
 
 LATENTS = StateKey("decoder", "latents")
 """Latents of the columns that the first layer still sees."""
@@ -23,35 +23,10 @@ class Decoder:
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
         self.codebook = read_codebook(config, folder)
-        with read_weights(folder, "decoder") as weights:
+        with read_weights(folder, "decoder", whole=False) as weights:
             skip = weights / "decoder" / "skip"
             self.skip = skip["weight"], skip["bias"]
-            self.network = Network(self._graph(weights / "decoder"), processor)
-
-    def _graph(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph("decoder")
-        size = c.rows * c.latent_dim
-        seen = g.frames("seen", size)
-        x = g.convolution(seen, weights / "embed", 2 + self.look_ahead, size)
-        x = blocks(g, x, weights / "blocks", c.decoder_blocks)
-        coarse_low = g.dense(x, weights / "refine_low")
-        x = g.dense(x, weights / "spread")
-        x = g.add("Reshape", x, g.integers(0, 1, -1, c.decoder_fine_width))
-        x = blocks(g, x, weights / "fine_blocks", c.decoder_fine_blocks)
-        x = g.dense(x, weights / "refine")
-        latents = g.input("latents", "B", "T", size)
-        sizes = g.integers(c.mel_rows * c.latent_dim, c.phase_rows * c.latent_dim)
-        patches, phases = g.split("Split", latents, sizes, count=2, axis=2)
-        patches = g.add("Reshape", patches, g.integers(0, 0, c.mel_rows, c.latent_dim))
-        coarse = g.dense(patches, weights / "skip")
-        shape = g.integers(0, 0, c.mel_rows, c.patch_frames, c.patch_bands)
-        coarse = g.add("Transpose", g.add("Reshape", coarse, shape), perm=[0, 1, 3, 2, 4])
-        coarse = g.add("Reshape", coarse, g.integers(0, 1, -1, c.mel_bands))
-        g.output_frames(g.affine(g.add("Add", coarse, x), LOG_MEL_STD, LOG_MEL_MEAN))
-        phases = g.add("Unsqueeze", phases, g.integers(1))
-        low = g.add("Add", coarse_low, g.dense(phases, weights / "skip_low"))
-        g.output_frames(g.add("Reshape", low, g.integers(0, 1, -1, 2 * c.low_bins)))
-        return g
+        self.network = Network(folder, "decoder", processor)
 
     def lookup(self, indices: Array) -> Array:
         """Indices (...) -> entries (..., dim)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import CodecConfig
-from pcodec.runtime.graph import Graph, Network, Processor
+from pcodec.runtime.network import Network, Processor
 from pcodec.runtime.state import Array
 from pcodec.runtime.weights import read_weights
 
@@ -19,15 +19,12 @@ class Quantizer:
     SEARCHED = 16
     """Columns at a time, so that the matrix of scores stays in the CPU's cache."""
 
-    def __init__(self, config: CodecConfig, codebook: Array, processor: Processor) -> None:
+    def __init__(
+        self, config: CodecConfig, folder: Path, codebook: Array, processor: Processor
+    ) -> None:
         """codebook: (entries, dim), float64"""
         self.rows = config.rows
-        search = Graph("codebook", np.float64)
-        latents = search.input("latents", "N", config.latent_dim)
-        # Same order as by distance: |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2).
-        nearness = search.linear(latents, codebook, -0.5 * np.square(codebook).sum(1))
-        search.output(search.add("ArgMax", nearness, axis=1, keepdims=0))
-        self.search = Network(search, processor._replace(threads=1))
+        self.search = Network(folder, "codebook", processor._replace(threads=1))
         self._codebook, self._squares = codebook, np.square(codebook).sum(1)
 
     @cached_property

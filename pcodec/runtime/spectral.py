@@ -6,23 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, PITCH_WIDTH, CodecConfig
-from pcodec.dsp import (
-    BIN_FLOOR,
-    COLUMN_WINDOW_FLOOR,
-    LOG_MEL_MEAN,
-    LOG_MEL_STD,
-    LOW_PHASE_FLOOR,
-    MAX_LOG_AMPLITUDE,
-    OVERRELAXATION,
-    PREDICTED_PHASOR_FLOOR,
-    hann,
-)
+from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, CodecConfig
+from pcodec.dsp import COLUMN_WINDOW_FLOOR, LOG_MEL_MEAN, LOG_MEL_STD, OVERRELAXATION, hann
 from pcodec.runtime.excitation import Excitation
-from pcodec.runtime.graph import Graph, Network, Processor, blocks
+from pcodec.runtime.network import Network, Processor
 from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.stft import Synthesis, spectrum, unit
-from pcodec.runtime.weights import Weights, read_weights
 
 SEEN = StateKey("spectral", "seen")
 """Frames of mel and low band that the first layers still see."""
@@ -98,74 +87,9 @@ class SpectralVocoder:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         self.excitation = Excitation(config)
         self.consistency = Consistency(config)
-        with read_weights(folder, "spectral") as weights:
-            own = weights / "spectral"
-            self.pitch = Network(self._pitch(own / "excitation"), processor._replace(threads=1))
-            self.spectrum = Network(self._spectrum(own), processor)
-            self.synthesis = Synthesis(own["inverse_stft.window"], config.hop)
-
-    def _seen(self, g: Graph, weights: Weights) -> str:
-        channels = self.config.mel_bands + 2 * self.config.low_bins
-        seen = g.frames("seen", channels)
-        return g.convolution(seen, weights / "embed", FRAME_KERNEL, channels)
-
-    def _pitch(self, weights: Weights) -> Graph:
-        g = Graph("pitch")
-        x = blocks(g, self._seen(g, weights), weights / "blocks", PITCH_BLOCKS)
-        x = g.norm(x, weights / "norm", PITCH_WIDTH)
-        g.output_frames(g.dense(x, weights / "head"))
-        return g
-
-    def _spectrum(self, weights: Weights) -> Graph:
-        c, g = self.config, Graph("spectral")
-        bins = c.vocoder_n_fft // 2 + 1
-        x = g.norm(self._seen(g, weights), weights / "norm", c.vocoder_width)
-        x = g.add("Add", x, g.dense(g.frames("features", 3), weights / "embed_pitch"))
-        x = blocks(g, x, weights / "blocks", c.vocoder_blocks)
-        x = g.norm(x, weights / "final_norm", c.vocoder_width)
-        both = (weights / "head", weights / "source")
-        weight, bias = (
-            np.concatenate([layer[name] for layer in both]) for name in ("weight", "bias")
-        )
-        heads = g.split("Split", g.linear(x, weight, bias), count=6, axis=3)
-        correction, real, imaginary, gate, a, b = heads
-        sizes = g.integers(c.mel_bands, c.low_bins, c.low_bins)
-        now = g.frames("now", c.mel_bands + 2 * c.low_bins)
-        normal, low_cosine, low_sine = g.split("Split", now, sizes, count=3, axis=3)
-        mel = g.add("Exp", g.affine(normal, LOG_MEL_STD, LOG_MEL_MEAN))
-        prior = g.linear(mel, np.abs(weights["inverse"]).T)
-        prior = g.add("Log", g.add("Max", prior, g.value(BIN_FLOOR)))
-        level, cosine, sine = (g.frames(name, bins) for name in ("level", "cosine", "sine"))
-        log_amplitude = g.add("Add", prior, correction)
-        log_amplitude = g.add("Add", log_amplitude, g.add("Mul", gate, level))
-        g.output_frames(g.add("Exp", g.add("Min", log_amplitude, g.value(MAX_LOG_AMPLITUDE))))
-        # The excitation's phasor, multiplied by a + ib, plus an absolute part.
-        turned = g.add("Sub", g.add("Mul", a, cosine), g.add("Mul", b, sine))
-        real = g.add("Add", real, turned)
-        turned = g.add("Add", g.add("Mul", a, sine), g.add("Mul", b, cosine))
-        imaginary = g.add("Add", imaginary, turned)
-        # The low band's phasor at the start of the frame, multiplied by c + id.
-        length = self._length(g, low_cosine, low_sine, LOW_PHASE_FLOOR)
-        sign = g.value(self.excitation.sign[1 : 1 + c.low_bins])
-        low_cosine, low_sine = (
-            g.add("Mul", g.add("Div", part, length), sign) for part in (low_cosine, low_sine)
-        )
-        c_, d_ = g.split("Split", g.dense(x, weights / "low"), count=2, axis=3)
-        above = g.integers(0, 0, 0, 1, 0, 0, 0, bins - 1 - c.low_bins)
-        turned = g.add("Sub", g.add("Mul", c_, low_cosine), g.add("Mul", d_, low_sine))
-        real = g.add("Add", real, g.add("Pad", turned, above))
-        turned = g.add("Add", g.add("Mul", c_, low_sine), g.add("Mul", d_, low_cosine))
-        imaginary = g.add("Add", imaginary, g.add("Pad", turned, above))
-        length = self._length(g, real, imaginary, PREDICTED_PHASOR_FLOOR)
-        g.output_frames(g.add("Div", real, length))
-        g.output_frames(g.add("Div", imaginary, length))
-        return g
-
-    @staticmethod
-    def _length(g: Graph, real: str, imaginary: str, floor: float) -> str:
-        """Length of phasors; the floor bounds it where it is near zero."""
-        squares = (g.add("Mul", part, part) for part in (real, imaginary))
-        return g.add("Sqrt", g.add("Add", g.add("Add", *squares), g.value(floor)))
+        self.pitch = Network(folder, "pitch", processor._replace(threads=1))
+        self.spectrum = Network(folder, "spectral", processor)
+        self.synthesis = Synthesis(self.consistency.window, config.hop)
 
     @staticmethod
     def latency(config: CodecConfig) -> int:

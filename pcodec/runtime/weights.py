@@ -1,11 +1,12 @@
-"""The weights of a model as arrays, read without torch."""
+"""The weights of a model, read without torch."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,79 @@ from pcodec.errors import PcodecError
 STEP = ".step"
 """What is added to the name of a weight for that of its steps, one for each output."""
 
+ZERO = ".zero"
+HIDDEN = "hidden"
+"""Of a block: its largest hidden unit, or step and zero of the bytes that these are."""
 
-def norm_of(name: str) -> str | None:
-    """Of the first product of a block the name of the norm's weight, which its bytes contain."""
-    block, found, _ = name.rpartition("expand.weight")
-    return f"{block}norm.weight" if found else None
+BYTE_MAX = 64
+"""Largest weight of those that multiply bytes. Of 7 bits, as the sum of two products must fit
+16 bits, in which processors without VNNI add them up. So all processors compute the same."""
+
+EXACT_MAX = BYTE_MAX * 128 + 63
+"""Largest weight of exact products: two digits to base 128, which are weights as above."""
+
+HIDDEN_DEVIATIONS = 8.0
+"""Range of a hidden unit in standard deviations. A deviation is the norm of its weights, as for
+independent inputs. Speech reaches this many."""
+
+GELU_LOW = -0.18
+"""Just below the minimum of GELU, -0.17."""
+
+ERRORS = SafetensorError, OSError, ValueError, TypeError, IndexError, ArithmeticError
+
+
+class Tensor(NamedTuple):
+    """Where a tensor lies in a safetensors file."""
+
+    kind: str
+    """Name of the type, in ONNX's words."""
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    """In bytes of the file."""
+
+
+KINDS = {"F16": "FLOAT16", "F32": "FLOAT", "F64": "DOUBLE", "I8": "INT8", "U8": "UINT8"}
+
+
+class Layout(NamedTuple):
+    """The header of a safetensors file."""
+
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, path: Path) -> Layout:
+        """ValueError if the file has none."""
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > 1 << 24:
+                raise ValueError("no safetensors file")
+            header = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        tensors = {
+            name: Tensor(
+                KINDS[about["dtype"]],
+                tuple(about["shape"]),
+                *(8 + size + offset for offset in about["data_offsets"]),
+            )
+            for name, about in header.items()
+        }
+        return cls(header, tensors)
+
+
+def check(path: Path, header: dict[str, Any]) -> None:
+    """PcodecError unless a safetensors file has that header and finite numbers."""
+    with _errors(path):
+        if Layout.of(path).header != header:
+            raise ValueError("other tensors, or in another order")
+        for name, array in load_file(path).items():
+            _check_finite(name, array)
+
+
+def _check_finite(name: str, array: NDArray[Any]) -> None:
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} contains NaN or infinity")
 
 
 class Weights:
@@ -41,14 +110,7 @@ class Weights:
         name = self._prefix + name
         self._used.add(name)
         array = self._tensors[name].astype(self._dtype)
-        if (step := name + STEP) in self._tensors:  # a weight that is stored as bytes
-            self._used.add(step)
-            array = array * self._tensors[step].astype(self._dtype)[:, None]
-            if norm := norm_of(name):
-                weight = self._tensors[norm].astype(self._dtype)
-                array = np.divide(array, weight, np.zeros_like(array), where=weight != 0)
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} contains NaN or infinity")
+        _check_finite(name, array)
         return array
 
     @property
@@ -63,18 +125,27 @@ class Weights:
 
 
 @contextlib.contextmanager
-def read_weights(folder: Path, part: str, dtype: Any = np.float32) -> Iterator[Weights]:
-    """The weights of a part of a model, to build its networks from.
+def read_weights(
+    folder: Path, part: str, dtype: Any = np.float32, whole: bool = True
+) -> Iterator[Weights]:
+    """The weights of a part of a model.
 
-    PcodecError if there are none, or if an array is missing, left over or not finite.
+    PcodecError if there are none, or if an array is missing or not finite, or, of the ``whole``
+    part, left over.
     """
     path = folder / f"{part}.safetensors"
-    try:
+    with _errors(path):
         weights = Weights(load_file(path), dtype)
         yield weights
-        if weights.unused:
+        if whole and weights.unused:
             raise ValueError(f"unknown tensors {weights.unused}")
+
+
+@contextlib.contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except KeyError as error:
         raise PcodecError.of_file(path, f"not the weights of this model (no {error})") from error
-    except (SafetensorError, OSError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+    except ERRORS as error:
         raise PcodecError.of_file(path, f"not the weights of this model ({error})") from error

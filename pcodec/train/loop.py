@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pcodec.audio.reader import read
 from pcodec.errors import PcodecError
-from pcodec.networks.checkpoint import replaced
+from pcodec.files import replaced
 from pcodec.train.adversary import Logs, Losses
 from pcodec.train.data import Batches, high_passed
 from pcodec.train.report import Length, Report, duration, say, words

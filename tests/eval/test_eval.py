@@ -23,7 +23,7 @@ from pcodec.eval.evaluate import align, code, delay, interval, score
 from pcodec.networks.checkpoint import Networks
 from pcodec.report import drawings
 from pcodec.runtime.decoder import Decoder
-from pcodec.runtime.graph import Processor
+from pcodec.runtime.network import Processor
 
 RATE = 16000
 QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"

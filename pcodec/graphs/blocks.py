@@ -1,0 +1,115 @@
+"""`ConvNeXtBlock` with dense layers of integers, and stacks of them.
+
+With one column at a time, reading weights takes most of the time; with many, multiplying does. Both
+are faster with integers of few bits. `networks/folding.py` makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pcodec.graphs.graph import Graph, Tensors
+from pcodec.runtime.weights import HIDDEN, STEP, ZERO
+
+INT16_MAX = 127 * 256 + 127
+"""Largest 16-bit integer whose digits to base 256 are signed bytes."""
+
+DIGIT_OFFSET = 128 + 128 / 256 + 0.5 / 256
+"""Offset of a number in units of 256: 128 for each digit, and half a step, so that truncating
+rounds."""
+
+
+class Bytes(NamedTuple):
+    """The value of an unsigned byte: (byte - zero) * step. Values of the graph, scalars."""
+
+    step: str
+    zero: str
+
+
+def byte_product(g: Graph, x: str, tensors: Tensors, given: Bytes) -> str:
+    """Product of bytes (..., channels) and signed weights of 7 bits: float32 (..., out_channels)."""
+    weight, step = g.stored(tensors, "weight"), g.stored(tensors, "weight" + STEP)
+    zeros = g.value(np.zeros(tensors.shape("weight")[1]), np.int8)
+    numbers = x, weight, given.step, step, given.zero, zeros, g.stored(tensors, "bias")
+    return g.add("MatMulIntegerToFloat of com.microsoft", *numbers)
+
+
+def byte_block(g: Graph, x: str, tensors: Tensors) -> str:
+    """A `ConvNeXtBlock` in float32 whose dense layers multiply bytes.
+
+    The ranges of the bytes follow from the weights, without calibration: none of n normalised
+    channels exceeds the square root of n. They are static, so that the result does not depend on
+    the chunks.
+    """
+    kernel, channels = tensors.shape("depthwise")
+    padded = g.remember(x, kernel - 1, 1, kernel - 1, channels)
+    filters = g.transposed(g.weight(tensors, "depthwise"))
+    filters = g.add("Unsqueeze", filters, g.integers(1, 2))
+    # Convolutions have channels first; ONNX Runtime chooses its own layout for them.
+    y = g.add("Transpose", padded, perm=[0, 3, 1, 2])
+    y = g.add("Conv", y, filters, g.weight(tensors, "bias"), group=channels)
+    y = g.add("Transpose", y, perm=[0, 2, 3, 1])
+    y = g.normal(y, g.value(np.ones(channels)), g.value(np.zeros(channels)))
+    step = 2 * channels**0.5 / 255
+    normal = Bytes(g.value(step), g.value(round(channels**0.5 / step), np.uint8))
+    hidden = Bytes(*(g.stored(tensors, HIDDEN + name) for name in (STEP, ZERO)))
+    y = byte_product(g, g.add("QuantizeLinear", y, *normal), tensors / "expand", normal)
+    y = g.add("QuantizeLinear", g.add("FastGelu of com.microsoft", y), *hidden)
+    return g.add("Add", x, byte_product(g, y, tensors / "contract", hidden))
+
+
+def exact_product(g: Graph, x: str, tensors: Tensors, most: str) -> str:
+    """Product of 16-bit numbers and 14-bit weights, exact, so independent of the order of sums.
+
+    A number is two bytes, its digits to base 256. x (1, 1, rows, channels) is in units of 256
+    steps of most / INT16_MAX, plus `DIGIT_OFFSET`. Its integer part is the high digit, its
+    fraction holds the low one. The digits of the weights, to base 128, lie side by side.
+    most: (1,)
+    """
+    ends = (g.value(DIGIT_OFFSET + sign * INT16_MAX / 256) for sign in (-1, 1))
+    x = g.add("Clip", x, *ends)
+    rest = g.add("Sub", x, g.add("Floor", x))
+    both = g.cast(g.add("Concat", x, g.affine(rest, 256), axis=2), np.uint8)  # truncates
+    sums = g.add("MatMulInteger", both, g.stored(tensors, "weight"), g.value(128, np.uint8))
+    upper, lower = g.split("Split", g.cast(sums, np.float64), count=2, axis=2)
+    sums = g.add("Add", lower, g.affine(upper, 256))
+    steps = g.add("Mul", g.stored(tensors, "weight" + STEP), g.affine(most, 1 / INT16_MAX))
+    sums = g.add("Mul", sums, g.add("Concat", g.affine(steps, 128), steps, axis=0))
+    left, right = g.split("Split", sums, count=2, axis=3)
+    return g.add("Add", g.add("Add", left, right), g.stored(tensors, "bias"))
+
+
+def exact_block(g: Graph, x: str, tensors: Tensors) -> str:
+    """A `ConvNeXtBlock` in float64 whose dense layers multiply 16-bit integers."""
+    kernel, channels = tensors.shape("depthwise")
+    padded = g.remember(x, kernel - 1, 1, kernel - 1, channels)
+    y = g.add("Mul", g.windows(padded, kernel), g.weight(tensors, "depthwise"))
+    y = g.add("ReduceSum", y, g.integers(3), keepdims=0)
+    y = g.add("Add", y, g.weight(tensors, "bias"))
+    steps = INT16_MAX / 256 / channels**0.5
+    y = g.normal(y, g.value(np.full(channels, steps)), g.value(np.full(channels, DIGIT_OFFSET)))
+    # The rows of all streams, stacked.
+    y = g.add("Reshape", y, g.integers(1, 1, -1, channels))
+    hidden = g.stored(tensors, HIDDEN)
+    y = exact_product(g, y, tensors / "expand", g.value([channels**0.5]))
+    y = gelu(g, y, g.add("Div", g.value([INT16_MAX / 256]), hidden))
+    y = exact_product(g, g.add("Add", y, g.value(DIGIT_OFFSET)), tensors / "contract", hidden)
+    return g.add("Add", x, g.add("Reshape", y, g.add("Shape", x)))
+
+
+def gelu(g: Graph, x: str, scale: str) -> str:
+    """GELU by its tanh approximation, in the features' precision, times ``scale`` (1,)."""
+    slope = (2 / np.pi) ** 0.5
+    inner = g.affine(g.add("Mul", x, x), 0.044715 * slope, slope)
+    tanh = g.add("Tanh", g.add("Mul", x, inner))
+    half = g.affine(scale, 0.5)
+    return g.add("Mul", x, g.add("Add", g.add("Mul", tanh, half), half))
+
+
+def blocks(g: Graph, x: str, tensors: Tensors, block: Any = byte_block) -> str:
+    """A stack of blocks: as many as there are weights of."""
+    for i in range(tensors.count()):
+        x = block(g, x, tensors / str(i))
+    return x

@@ -1,0 +1,24 @@
+"""Latents around lost columns to a correction of the latents that stand in for them."""
+
+from __future__ import annotations
+
+from pcodec.config import CONCEALMENT_TAPS, CodecConfig
+from pcodec.graphs.blocks import blocks
+from pcodec.graphs.graph import Graph, Tensors
+
+
+def concealment(c: CodecConfig, tensors: Tensors) -> list[Graph]:
+    """What the network sees of each column, (B, columns + taps - 1, ...), -> the correction."""
+    g = Graph("concealment")
+    seen = g.frames("seen", 2 * c.rows * c.latent_dim + 1)
+    g.output_frames("correction", correction(g, c, tensors, seen))
+    return [g]
+
+
+def correction(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
+    """(B, 1, columns + taps - 1, 2 * rows * dim + 1) -> (B, 1, columns, rows * dim)"""
+    tensors = tensors / "concealment"
+    channels = 2 * c.rows * c.latent_dim + 1
+    x = g.convolution(seen, tensors / "embed", CONCEALMENT_TAPS, channels)
+    x = blocks(g, x, tensors / "blocks")
+    return g.dense(g.norm(x, tensors / "norm"), tensors / "head")
