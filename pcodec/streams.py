@@ -170,7 +170,7 @@ class StreamDecoder(_Stream):
     """
 
     # Per frame of 8 ms, after four columns that keep their level: -48 dB in 0.4 s.
-    FADE, KEPT_FRAMES = 0.12, 16
+    FADE, KEPT_FRAMES, SILENCE = 0.12, 16, -30.0
     _most = CHUNK_COLUMNS
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
@@ -270,7 +270,7 @@ class StreamDecoder(_Stream):
             level = -self.FADE * (frames - self.KEPT_FRAMES).clip(0)
             self._lost_frames += len(frames)
             forgotten = 0 if state[LOST].all() else history * config.patch_frames
-            level[frames >= (0 if silence else forgotten)] = -30.0
+            level[frames >= (0 if silence else forgotten)] = self.SILENCE
             unknown = np.zeros((1, count, config.rows, config.latent_dim), np.float32)
             before = state[LOST].shape[1]
             _remember(state, unknown, True, before + count)

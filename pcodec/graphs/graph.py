@@ -7,7 +7,10 @@ has a memory, which is an input and an output of the graph.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,8 @@ class Graph:
         """name: of the network. dtype: of the features."""
         self.name, self.dtype = name, dtype
         self.nodes: list[Any] = []
+        self.constant_nodes: list[Any] = []
+        """Operations on weights alone. ONNX Runtime runs them once, when it loads the graph."""
         self.constants: dict[str, Any] = {}
         self.inputs: list[Any] = []
         self.outputs: dict[str, str] = {}
@@ -70,6 +75,7 @@ class Graph:
         self.files: dict[str, Tensors] = {}
         """The weights that the graph names, by the name of their file."""
         self._found: dict[Any, str] = {}
+        self._numbers = itertools.count()
 
     # Values
 
@@ -104,8 +110,9 @@ class Graph:
         """A weight in the features' dtype, (out_channels, channels) if it is a product's."""
         key = "weight", tensors.name(name), shape
         if key not in self._found:
-            x = self.cast(self.stored(tensors, name), self.dtype)
-            self._found[key] = self.add("Reshape", x, self.integers(*shape)) if shape else x
+            with self.constant():
+                x = self.cast(self.stored(tensors, name), self.dtype)
+                self._found[key] = self.add("Reshape", x, self.integers(*shape)) if shape else x
         return self._found[key]
 
     def input(self, name: str, *shape: str | int, dtype: Any = None) -> str:
@@ -144,10 +151,28 @@ class Graph:
 
     def split(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
         """An operation with ``count`` results."""
-        names = [f"v{len(self.nodes)}_{i}" for i in range(count)]
+        names = [f"v{next(self._numbers)}" for _ in range(count)]
         kind, _, domain = kind.partition(" of ")
         self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
         return names
+
+    @contextlib.contextmanager
+    def constant(self) -> Iterator[None]:
+        """Operations added here are on constants and weights alone."""
+        nodes, self.nodes = self.nodes, self.constant_nodes
+        yield
+        self.nodes = nodes
+
+    def choose(self, condition: str, then: Callable[[], str], otherwise: str) -> str:
+        """What ``then`` adds if a condition holds, else a value."""
+        outside = self.nodes
+        branches = []
+        for made in (then, lambda: self.add("Identity", otherwise)):
+            self.nodes = []
+            result = helper.make_empty_tensor_value_info(made())
+            branches.append(helper.make_graph(self.nodes, "branch", [], [result]))
+        self.nodes = outside
+        return self.add("If", condition, then_branch=branches[0], else_branch=branches[1])
 
     def cast(self, x: str, dtype: Any) -> str:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -166,7 +191,8 @@ class Graph:
         """The transpose of a matrix."""
         key = "transposed", weight
         if key not in self._found:
-            self._found[key] = self.add("Transpose", weight, perm=[1, 0])
+            with self.constant():
+                self._found[key] = self.add("Transpose", weight, perm=[1, 0])
         return self._found[key]
 
     # Layers
@@ -222,14 +248,15 @@ class Graph:
         inputs = {x.name for x in self.inputs}
         if len(given) != len(results) or given.keys() & inputs:
             raise ValueError(f"{self.name}: an output that is another one, or an input")
-        for node in self.nodes:
+        nodes = self.constant_nodes + self.nodes
+        for node in nodes:
             for names in (node.input, node.output):
                 names[:] = [given.get(name, name) for name in names]
         outputs = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in results]
         for output in outputs:
             output.ClearField("type")
         constants = list(self.constants.values())
-        graph = helper.make_graph(self.nodes, self.name, self.inputs, outputs, constants)
+        graph = helper.make_graph(nodes, self.name, self.inputs, outputs, constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="pcodec"

@@ -19,7 +19,7 @@ MAX_COLUMNS = 1875
 
 def levels(decoder: Decoder) -> NDArray[np.int64]:
     """The rank of each codebook entry by the loudness of its patch: (entries,)."""
-    return decoder.patches().mean((1, 2)).argsort().argsort()
+    return patches(decoder.config, decoder.folder).mean((1, 2)).argsort().argsort()
 
 
 def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:

@@ -23,9 +23,6 @@ class Decoder:
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
         self.codebook = read_codebook(config, folder)
-        with read_weights(folder, "decoder", whole=False) as weights:
-            skip = weights / "decoder" / "skip"
-            self.skip = skip["weight"], skip["bias"]
         self.network = Network(folder, "decoder", processor)
 
     def lookup(self, indices: Array) -> Array:
@@ -48,16 +45,18 @@ class Decoder:
         mel, low = self.network(state, seen=seen, latents=seen[:, 1 : 1 + columns])
         return mel, low
 
-    def patches(self) -> Array:
-        """The log-mel of each codebook entry by the linear path: (entries, bands, frames)."""
-        c, (weight, bias) = self.config, self.skip
-        values = self.codebook @ weight.T + bias
-        patches = values.reshape(-1, c.patch_frames, c.patch_bands) * LOG_MEL_STD + LOG_MEL_MEAN
-        return patches.swapaxes(1, 2)
-
     def look_back(self, latents: Array, state: State) -> None:
         """Replaces the latents of the last column by better ones, (B, 1, rows, dim).
 
         The decoder has used that column as look-ahead only.
         """
         state[LATENTS] = np.concatenate([state[LATENTS][:, :-1], flattened(latents)], 1)
+
+
+def patches(c: CodecConfig, folder: Path) -> Array:
+    """The log-mel of each codebook entry by the linear path: (entries, bands, frames)."""
+    with read_weights(folder, "decoder", whole=False) as weights:
+        skip = weights / "decoder" / "skip"
+        values = read_codebook(c, folder) @ skip["weight"].T + skip["bias"]
+    values = values.reshape(-1, c.patch_frames, c.patch_bands) * LOG_MEL_STD + LOG_MEL_MEAN
+    return values.swapaxes(1, 2)

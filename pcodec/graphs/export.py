@@ -1,0 +1,81 @@
+"""`pcodec export`: a model as two streaming graphs that any ONNX Runtime runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx.external_data_helper import load_external_data_for_model
+
+from pcodec.files import replace_file
+from pcodec.graphs.streaming import (
+    FIRST_COLUMNS,
+    Streaming,
+    first_samples,
+    stream_decoder,
+    stream_encoder,
+)
+from pcodec.models import GEOMETRY, Model
+from pcodec.runtime.decoder import patches
+from pcodec.runtime.network import AFTER
+
+FORMAT = 1
+"""Version of the interface of the graphs, and of pcodec.json."""
+
+
+def export(model: Model, folder: Path) -> list[Path]:
+    """Writes encoder.onnx, decoder.onnx and what describes them; gives the files.
+
+    PcodecError if a part of the model is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    c = model.config
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "model": model.name,
+        "licence": model.about.get("licence"),
+        "bitstream_id": model.bitstream_id.hex(),
+        "entropy_id": model.entropy_id and model.entropy_id.hex(),
+        **{name: getattr(c, name) for name in GEOMETRY},
+        "rows": c.rows,
+        "mel_rows": c.mel_rows,
+        "column_samples": c.column_samples,
+    }
+    graphs = stream_encoder(c, model.folder), stream_decoder(c, model.folder)
+    first = {"first_samples": first_samples(c)}, {"first_columns": FIRST_COLUMNS}
+    for graph, start in zip(graphs, first, strict=True):
+        about[graph.name] = {"file": f"{graph.name}.onnx", **start, "states": _states(graph)}
+    written = []
+    for graph in graphs:
+        onnx = graph.model({"pcodec": about})
+        load_external_data_for_model(onnx, str(model.folder))
+        written.append(folder / f"{graph.name}.onnx")
+        replace_file(written[-1], onnx.SerializeToString(deterministic=True))
+    picture = patches(c, model.folder).astype("<f4")
+    for name, data in (
+        ("pcodec.json", json.dumps(about, indent=2).encode() + b"\n"),
+        ("patches.f32", np.ascontiguousarray(picture).tobytes()),
+    ):
+        written.append(folder / name)
+        replace_file(written[-1], data)
+    if model.entropy_id:
+        written.append(folder / "entropy.safetensors")
+        shutil.copyfile(model.folder / "entropy.safetensors", written[-1])
+    return written
+
+
+def _states(graph: Streaming) -> list[dict[str, Any]]:
+    kinds = {x.name: x.type.tensor_type.elem_type for x in graph.inputs}
+    names = {1: "float32", 7: "int64", 11: "float64"}
+    return [
+        {
+            "input": name,
+            "output": name + AFTER,
+            "dtype": names[kinds[name]],
+            "shape": [1, *graph.initial[name]],
+        }
+        for name in graph.memories
+    ]
