@@ -153,7 +153,7 @@ def add(folder: Path, name: str | None = None, link: bool = False) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent.parent) as temporary:
         part = Path(temporary, name)
         part.mkdir()
-        for pattern in ("config.json", "*.safetensors", "*.md", "*.toml"):
+        for pattern in ("config.json", "*.safetensors", "*.onnx", "*.md", "*.toml"):
             for path in folder.glob(pattern):
                 if not path.name.endswith(".discriminator.safetensors"):
                     shutil.copyfile(path, part / path.name)

@@ -1,4 +1,4 @@
-"""The vocoders by name. A new one is a file in `runtime/`, one in `networks/`, and a line here."""
+"""The vocoders by name. A new one is a file in each layer, and a line here."""
 
 from __future__ import annotations
 

@@ -14,7 +14,18 @@ import click
 from pcodec import __version__
 from pcodec.errors import PcodecError, shown
 
-COMMANDS = ("encode", "decode", "info", "verify", "tokens", "models", "train", "eval", "report")
+COMMANDS = (
+    "encode",
+    "decode",
+    "info",
+    "verify",
+    "tokens",
+    "models",
+    "export",
+    "train",
+    "eval",
+    "report",
+)
 EXIT_ERROR, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 

@@ -29,7 +29,7 @@ class Bytes(NamedTuple):
 
 
 def byte_product(g: Graph, x: str, tensors: Tensors, given: Bytes) -> str:
-    """Product of bytes (..., channels) and signed weights of 7 bits: float32 (..., out_channels)."""
+    """Product of bytes (..., channels) and weights of 7 bits: float32 (..., out_channels)."""
     weight, step = g.stored(tensors, "weight"), g.stored(tensors, "weight" + STEP)
     zeros = g.value(np.zeros(tensors.shape("weight")[1]), np.int8)
     numbers = x, weight, given.step, step, given.zero, zeros, g.stored(tensors, "bias")

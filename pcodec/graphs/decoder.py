@@ -18,9 +18,7 @@ def decoder(c: CodecConfig, tensors: Tensors) -> list[Graph]:
     return [g]
 
 
-def picture(
-    g: Graph, c: CodecConfig, tensors: Tensors, seen: str, latents: str
-) -> tuple[str, str]:
+def picture(g: Graph, c: CodecConfig, tensors: Tensors, seen: str, latents: str) -> tuple[str, str]:
     """Latents -> normalised log-mel (B, 1, frames, bands), low band (B, 1, frames, 2 * bins).
 
     latents: (B, 1, columns, rows * dim). seen: these, one column before them, and those that the

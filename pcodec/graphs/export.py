@@ -19,7 +19,7 @@ from pcodec.graphs.streaming import (
     stream_encoder,
 )
 from pcodec.models import GEOMETRY, Model
-from pcodec.runtime.decoder import patches
+from pcodec.runtime.decoder import entry_patches
 from pcodec.runtime.network import AFTER
 
 FORMAT = 1
@@ -54,7 +54,7 @@ def export(model: Model, folder: Path) -> list[Path]:
         load_external_data_for_model(onnx, str(model.folder))
         written.append(folder / f"{graph.name}.onnx")
         replace_file(written[-1], onnx.SerializeToString(deterministic=True))
-    picture = patches(c, model.folder).astype("<f4")
+    picture = entry_patches(c, model.folder).astype("<f4")
     for name, data in (
         ("pcodec.json", json.dumps(about, indent=2).encode() + b"\n"),
         ("patches.f32", np.ascontiguousarray(picture).tobytes()),

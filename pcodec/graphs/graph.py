@@ -52,9 +52,8 @@ class Tensors:
 
     def count(self) -> int:
         """The number of layers in a list of them."""
-        start = len(self._prefix)
-        places = {n[start:].split(".")[0] for n in self.layout.tensors if n.startswith(self._prefix)}
-        return len(places)
+        there = [name for name in self.layout.tensors if name.startswith(self._prefix)]
+        return len({name[len(self._prefix) :].split(".")[0] for name in there})
 
 
 class Graph:
@@ -252,9 +251,7 @@ class Graph:
         for node in nodes:
             for names in (node.input, node.output):
                 names[:] = [given.get(name, name) for name in names]
-        outputs = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in results]
-        for output in outputs:
-            output.ClearField("type")
+        outputs = [helper.make_empty_tensor_value_info(name) for name in results]
         constants = list(self.constants.values())
         graph = helper.make_graph(nodes, self.name, self.inputs, outputs, constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
@@ -263,5 +260,7 @@ class Graph:
         )
         layouts = {name: tensors.layout.header for name, tensors in self.files.items()}
         metadata = {WEIGHTS: layouts, **about}
-        helper.set_model_props(model, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()})
+        helper.set_model_props(
+            model, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()}
+        )
         return model

@@ -57,7 +57,9 @@ def _residual(g: Graph, x: str, width: int, tensors: Tensors) -> str:
         for j, dilation in enumerate(HIFIGAN_DILATIONS):
             history = (kernel - 1) * dilation
             z = g.remember(_activation(g, y), history, width, history)
-            filters = _filters(g, tensors / "stacks" / str(i) / str(j), (width, width, kernel), width)
+            filters = _filters(
+                g, tensors / "stacks" / str(i) / str(j), (width, width, kernel), width
+            )
             y = g.add("Add", y, g.add("Conv", z, *filters, dilations=[dilation]))
         stacks.append(y)
     return g.affine(g.add("Sum", *stacks), 1 / len(stacks))

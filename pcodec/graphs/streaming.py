@@ -103,8 +103,12 @@ class Streaming(Graph):
     def zeros(self, like: str, count: str, axis: int) -> str:
         """Zeros as ``like``, but with ``count`` (1,) in one dimension."""
         shape = self.add("Shape", like)
-        shape = self.join(self.cut(shape, 0, axis, 0), count, self.cut(shape, axis + 1, LAST, 0), axis=0)
-        none = helper.make_tensor("none", helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)), [1], [0])
+        shape = self.join(
+            self.cut(shape, 0, axis, 0), count, self.cut(shape, axis + 1, LAST, 0), axis=0
+        )
+        none = helper.make_tensor(
+            "none", helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)), [1], [0]
+        )
         return self.add("ConstantOfShape", shape, value=none)
 
     def range(self, count: str) -> str:
@@ -114,7 +118,9 @@ class Streaming(Graph):
 
     def places(self, count: str, step: int, size: int) -> str:
         """Of ``count`` windows of ``size``, one per ``step``, the places: (count, size)."""
-        first = self.add("Unsqueeze", self.times(self.range(count), self.whole(step)), self.integers(1))
+        first = self.add(
+            "Unsqueeze", self.times(self.range(count), self.whole(step)), self.integers(1)
+        )
         return self.plus(first, self.integers(*range(size)))
 
     def fourier(self, size: int, bins: int, inputs: int) -> tuple[str, str]:
@@ -122,7 +128,9 @@ class Streaming(Graph):
         with self.constant():
             angle = 2 * np.pi * np.arange(size) / size
             rows = self.add("Unsqueeze", self.range(self.integers(inputs)), self.integers(1))
-            turns = self.add("Mod", self.times(rows, self.range(self.integers(bins))), self.whole(size))
+            turns = self.add(
+                "Mod", self.times(rows, self.range(self.integers(bins))), self.whole(size)
+            )
             tables = self.value(np.cos(angle)), self.value(-np.sin(angle))
             cosine, sine = (self.add("Gather", table, turns) for table in tables)
         return cosine, sine
@@ -278,7 +286,9 @@ def _concealed(g: Streaming, c: CodecConfig, folder: Path, latents: str, lost: s
 
     # Of each column the place, from 1, of the last one received; 0 if there is none.
     place = g.plus(g.range(g.length(flags, 1)), g.whole(1))
-    earlier = g.cast(g.add("LessOrEqual", place, g.add("Unsqueeze", place, g.integers(1))), np.float32)
+    earlier = g.cast(
+        g.add("LessOrEqual", place, g.add("Unsqueeze", place, g.integers(1))), np.float32
+    )
     received = g.times(g.minus(g.value(1), flags), g.cast(place, np.float32))
     received = g.times(g.add("Unsqueeze", received, g.integers(1)), earlier)
     heard = g.add("ReduceMax", received, axes=[2], keepdims=0)
@@ -319,8 +329,14 @@ def _concealed(g: Streaming, c: CodecConfig, folder: Path, latents: str, lost: s
     late = g.add("Max", g.affine(frame, 1, -StreamDecoder.KEPT_FRAMES), g.value(0))
     forgotten = g.add("Greater", rows, g.value(history))
     silent = g.add("Unsqueeze", g.add("Or", never, forgotten), g.integers(2))
-    level = g.add("Where", silent, g.value(StreamDecoder.SILENCE), g.affine(late, -StreamDecoder.FADE))
-    level = g.add("Reshape", g.times(level, missing), g.join(g.length(rows, 0), g.times(g.length(rows, 1), g.integers(c.patch_frames)), axis=0))
+    level = g.add(
+        "Where", silent, g.value(StreamDecoder.SILENCE), g.affine(late, -StreamDecoder.FADE)
+    )
+    level = g.add(
+        "Reshape",
+        g.times(level, missing),
+        g.join(g.length(rows, 0), g.times(g.length(rows, 1), g.integers(c.patch_frames)), axis=0),
+    )
 
     def newest(old: str) -> str:
         better = g.cut(g.join(old, g.cut(found, 0, count, 1), axis=1), -1, LAST, 1)
@@ -378,7 +394,9 @@ def _excitation(g: Streaming, c: CodecConfig, logits: str, frames: str) -> tuple
     place = g.add("Div", g.value(bins), spacing)
     lower = g.add("Floor", place)
     below = g.times(g.minus(place, lower), spacing)
-    low = g.times(_hann_transform(g, below), g.cast(g.add("Greater", lower, g.value(0)), np.float32))
+    low = g.times(
+        _hann_transform(g, below), g.cast(g.add("Greater", lower, g.value(0)), np.float32)
+    )
     high = _hann_transform(g, g.minus(spacing, below))
     along = g.plus(low, g.times(high, g.add("Cos", pulses)))
     across = g.times(high, g.add("Sin", pulses))
@@ -397,7 +415,7 @@ def _excitation(g: Streaming, c: CodecConfig, logits: str, frames: str) -> tuple
 
 
 def _angle(g: Streaming, x: str, y: str) -> str:
-    """atan2(y, x), by half the angle. It is 2 atan(y / (length + x)), or 2 atan((length - x) / y)."""
+    """atan2(y, x) as twice the half angle, whose tangent is y / (length + x) = (length - x) / y."""
     length = g.hypotenuse(x, y)
     right = g.add("GreaterOrEqual", x, g.value(0))
     tiny = g.add("Where", g.add("Less", y, g.value(0)), g.value(-1e-30), g.value(1e-30))

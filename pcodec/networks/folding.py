@@ -37,7 +37,7 @@ def fold(tensors: Tensors, exact: bool) -> Tensors:
         weight = tensors[first + "weight"].double()
         bias = tensors[first + "bias"].double() + weight @ offset
         _store(result, first, weight * norm, bias, exact)
-        # Its largest hidden unit: a deviation is the norm of the weights, as for independent inputs.
+        # A unit's deviation is the norm of its weights, as for independent inputs.
         deviations = (weight * norm).norm(dim=1)
         hidden = float((HIDDEN_DEVIATIONS * deviations + bias).max())
         if exact:

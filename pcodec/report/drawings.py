@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from pcodec import models
 from pcodec.eval.metrics import entropy_bits
 from pcodec.pcx.layout import Header
-from pcodec.runtime.decoder import Decoder
+from pcodec.runtime.decoder import Decoder, entry_patches
 from pcodec.runtime.network import Processor
 
 MAX_COLUMNS = 1875
 """Seconds that a picture shows."""
 
 
-def levels(decoder: Decoder) -> NDArray[np.int64]:
+def levels(model: models.Model) -> NDArray[np.int64]:
     """The rank of each codebook entry by the loudness of its patch: (entries,)."""
-    return patches(decoder.config, decoder.folder).mean((1, 2)).argsort().argsort()
+    return entry_patches(model.config, model.folder).mean((1, 2)).argsort().argsort()
 
 
 def figure(width: float, height: float, rows: int) -> tuple[Any, Any]:
@@ -48,7 +48,7 @@ def draw_stream(
     lost = indices[:, 0] < 0
     mel[lost.repeat(header.patch_frames)] = low[lost.repeat(header.patch_frames)] = np.nan
     rows = header.mel_rows
-    patches = np.where(indices < 0, np.nan, levels(decoder)[indices])[:, :rows]
+    patches = np.where(indices < 0, np.nan, levels(model)[indices])[:, :rows]
     phases = np.where(indices < 0, np.nan, indices)[:, rows:]
     drawing, axes = figure(min(40.0, 4 + 2.2 * seconds), 13, 5)
     (phase_grid, mel_grid, low_band, decoded, use) = axes[:, 0]
@@ -85,7 +85,7 @@ def draw_codebook(model: models.Model, out: BinaryIO) -> None:
 
     Within a row they are sorted from falling to rising in time.
     """
-    pictures = Decoder(model.config, model.folder, Processor()).patches()
+    pictures = entry_patches(model.config, model.folder)
     rows = 1 << model.config.bits // 2
     order = pictures.mean((1, 2)).argsort().reshape(rows, -1)
     rise = pictures[..., -1].mean(1) - pictures[..., 0].mean(1)

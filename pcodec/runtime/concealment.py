@@ -17,7 +17,7 @@ class Concealment:
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         # Its products are too small for more threads.
-        self.network = Network(folder, "concealment", processor._replace(threads=1))
+        self.network = Network(config, folder, "concealment", processor._replace(threads=1))
 
     @staticmethod
     def hold(latents: Array, lost: Array) -> Array:

@@ -23,7 +23,7 @@ class Decoder:
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.decoder_look_ahead
         self.codebook = read_codebook(config, folder)
-        self.network = Network(folder, "decoder", processor)
+        self.network = Network(config, folder, "decoder", processor)
 
     def lookup(self, indices: Array) -> Array:
         """Indices (...) -> entries (..., dim)."""
@@ -53,7 +53,7 @@ class Decoder:
         state[LATENTS] = np.concatenate([state[LATENTS][:, :-1], flattened(latents)], 1)
 
 
-def patches(c: CodecConfig, folder: Path) -> Array:
+def entry_patches(c: CodecConfig, folder: Path) -> Array:
     """The log-mel of each codebook entry by the linear path: (entries, bands, frames)."""
     with read_weights(folder, "decoder", whole=False) as weights:
         skip = weights / "decoder" / "skip"

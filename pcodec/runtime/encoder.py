@@ -30,7 +30,7 @@ class Encoder:
         self.high_pass = HighPass(config.sample_rate)
         self.analysis = Analysis(window, config.n_fft, config.hop)
         self.low_band = LowBand(config)
-        self.network = Network(folder, "encoder", processor)
+        self.network = Network(config, folder, "encoder", processor)
         codebook = read_codebook(config, folder).astype(np.float64)
         self.bitstream_id = bitstream_id(config, window, filters, codebook)
         self.quantizer = Quantizer(config, folder, codebook, processor)

@@ -21,7 +21,7 @@ class HifiGan:
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
-        self.network = Network(folder, "hifigan", processor)
+        self.network = Network(config, folder, "hifigan", processor)
 
     @staticmethod
     def latency(config: CodecConfig) -> int:

@@ -13,15 +13,30 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
+from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError
+from pcodec.models import GEOMETRY
 from pcodec.runtime.state import Array, State, StateKey
 from pcodec.runtime.weights import check
 
 MEMORY, AFTER = "memory", "_after"
 """What the names of memories begin with, as inputs; what is added to that of an output."""
 
-WEIGHTS = "weights"
-"""Of a graph's metadata: the headers of the safetensors files that its weights are in."""
+WEIGHTS, CONFIG = "weights", "codec"
+"""Of a graph's metadata: the headers of the safetensors files that its weights are in, and the
+model's sizes."""
+
+INTERFACE = (
+    *GEOMETRY,
+    "n_fft",
+    "window",
+    "low_bins",
+    "latent_dim",
+    "decoder_look_ahead",
+    "vocoder_n_fft",
+    "vocoder_look_ahead",
+)
+"""Sizes that the code around the graphs goes by."""
 
 DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 
@@ -59,15 +74,22 @@ class Memory(NamedTuple):
 class Network:
     """A graph that runs, with its memories. Safe to use from several threads."""
 
-    def __init__(self, folder: Path, name: str, processor: Processor) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, name: str, processor: Processor) -> None:
         """The graph NAME.onnx of a model; PcodecError if it, or its weights, cannot be used."""
         path = folder / f"{name}.onnx"
         self.session = _session(path, processor)
         metadata = self.session.get_modelmeta().custom_metadata_map
+        made_for = json.loads(metadata.get(CONFIG, "{}"))
+        for field in INTERFACE:
+            if made_for.get(field) != (here := getattr(config, field)):
+                text = f"made for {field} = {made_for.get(field)}, config.json has {here}"
+                raise PcodecError.of_file(path, text)
         for file, header in json.loads(metadata.get(WEIGHTS, "{}")).items():
             check(folder / file, header)
         self.memories = [
-            Memory(x.name, x.name + AFTER, tuple(x.shape[1:]), DTYPES[x.type], StateKey(name, x.name))
+            Memory(
+                x.name, x.name + AFTER, tuple(x.shape[1:]), DTYPES[x.type], StateKey(name, x.name)
+            )
             for x in self.session.get_inputs()
             if x.name.startswith(MEMORY)
         ]

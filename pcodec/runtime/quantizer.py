@@ -24,7 +24,7 @@ class Quantizer:
     ) -> None:
         """codebook: (entries, dim), float64"""
         self.rows = config.rows
-        self.search = Network(folder, "codebook", processor._replace(threads=1))
+        self.search = Network(config, folder, "codebook", processor._replace(threads=1))
         self._codebook, self._squares = codebook, np.square(codebook).sum(1)
 
     @cached_property

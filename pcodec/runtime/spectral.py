@@ -87,8 +87,8 @@ class SpectralVocoder:
         self.config, self.look_ahead = config, config.vocoder_look_ahead
         self.excitation = Excitation(config)
         self.consistency = Consistency(config)
-        self.pitch = Network(folder, "pitch", processor._replace(threads=1))
-        self.spectrum = Network(folder, "spectral", processor)
+        self.pitch = Network(config, folder, "pitch", processor._replace(threads=1))
+        self.spectrum = Network(config, folder, "spectral", processor)
         self.synthesis = Synthesis(self.consistency.window, config.hop)
 
     @staticmethod

@@ -22,8 +22,7 @@ from pcodec.eval import metrics, peers
 from pcodec.eval.evaluate import align, code, delay, interval, score
 from pcodec.networks.checkpoint import Networks
 from pcodec.report import drawings
-from pcodec.runtime.decoder import Decoder
-from pcodec.runtime.network import Processor
+from pcodec.runtime.decoder import entry_patches
 
 RATE = 16000
 QUICK = "pesq,stoi,mcd,log_mel,f0_cents,f0_gross,voicing"
@@ -207,7 +206,7 @@ def test_lost_columns_stay_white_in_the_picture(pcodec_command, coded, tmp_path)
 
 def test_the_codebook_is_drawn_entry_by_entry():
     model = models.find()
-    shown = Decoder(model.config, model.folder, Processor()).patches()
+    shown = entry_patches(model.config, model.folder)
     assert shown.shape == (1024, 4, 4)
     # As the linear path of the decoder places it: a patch's first frame is its first column.
     parts = ("codebook", "decoder")
