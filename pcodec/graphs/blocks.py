@@ -1,4 +1,4 @@
-"""`ConvNeXtBlock` with dense layers of integers, and stacks of them.
+"""`ConvNeXtBlock`, most of them with dense layers of integers, and stacks of them.
 
 With one column at a time, reading weights takes most of the time; with many, multiplying does. Both
 are faster with integers of few bits. `networks/folding.py` makes them.
@@ -36,13 +36,8 @@ def byte_product(g: Graph, x: str, tensors: Tensors, given: Bytes) -> str:
     return g.add("MatMulIntegerToFloat of com.microsoft", *numbers)
 
 
-def byte_block(g: Graph, x: str, tensors: Tensors) -> str:
-    """A `ConvNeXtBlock` in float32 whose dense layers multiply bytes.
-
-    The ranges of the bytes follow from the weights, without calibration: none of n normalised
-    channels exceeds the square root of n. They are static, so that the result does not depend on
-    the chunks.
-    """
+def _depthwise(g: Graph, x: str, tensors: Tensors) -> str:
+    """The convolution of a block."""
     kernel, channels = tensors.shape("depthwise")
     padded = g.remember(x, kernel - 1, 1, kernel - 1, channels)
     filters = g.transposed(g.weight(tensors, "depthwise"))
@@ -50,7 +45,25 @@ def byte_block(g: Graph, x: str, tensors: Tensors) -> str:
     # Convolutions have channels first; ONNX Runtime chooses its own layout for them.
     y = g.add("Transpose", padded, perm=[0, 3, 1, 2])
     y = g.add("Conv", y, filters, g.weight(tensors, "bias"), group=channels)
-    y = g.add("Transpose", y, perm=[0, 2, 3, 1])
+    return g.add("Transpose", y, perm=[0, 2, 3, 1])
+
+
+def float_block(g: Graph, x: str, tensors: Tensors) -> str:
+    """A `ConvNeXtBlock` in float32, where a last bit must not grow to a step of a byte."""
+    y = g.norm(_depthwise(g, x, tensors), tensors / "norm")
+    y = g.add("FastGelu of com.microsoft", g.dense(y, tensors / "expand"))
+    y = g.dense(y, tensors / "contract")
+    return g.add("Add", x, g.add("Mul", y, g.weight(tensors, "scale")))
+
+
+def byte_block(g: Graph, x: str, tensors: Tensors) -> str:
+    """A `ConvNeXtBlock` in float32 whose dense layers multiply bytes.
+
+    The ranges of the bytes follow from the weights, without calibration: none of n normalised
+    channels exceeds the square root of n. They are static, so that the result does not depend on
+    the chunks.
+    """
+    y, (_, channels) = _depthwise(g, x, tensors), tensors.shape("depthwise")
     y = g.normal(y, g.value(np.ones(channels)), g.value(np.zeros(channels)))
     step = 2 * channels**0.5 / 255
     normal = Bytes(g.value(step), g.value(round(channels**0.5 / step), np.uint8))

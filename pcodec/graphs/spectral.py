@@ -13,7 +13,7 @@ from pcodec.dsp import (
     MAX_LOG_AMPLITUDE,
     PREDICTED_PHASOR_FLOOR,
 )
-from pcodec.graphs.blocks import blocks
+from pcodec.graphs.blocks import blocks, float_block
 from pcodec.graphs.graph import Graph, Tensors
 
 
@@ -35,10 +35,13 @@ def spectral(c: CodecConfig, tensors: Tensors) -> list[Graph]:
 
 
 def pitch(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
-    """What the network sees, (B, 1, frames + taps - 1, channels), -> logits of the pitch."""
+    """What the network sees, (B, 1, frames + taps - 1, channels), -> logits of the pitch.
+
+    Harmonics multiply the phase of the pulses by their numbers, so it is in float32.
+    """
     tensors = tensors / "spectral" / "excitation"
     x = g.convolution(seen, tensors / "embed", FRAME_KERNEL, c.mel_bands + 2 * c.low_bins)
-    x = blocks(g, x, tensors / "blocks")
+    x = blocks(g, x, tensors / "blocks", float_block)
     return g.dense(g.norm(x, tensors / "norm"), tensors / "head")
 
 

@@ -2,7 +2,8 @@
 
 A `ConvNeXtBlock` has two products. The first one's weight takes in the weight of the norm before
 it, its bias the norm's; the second one takes in the layer scale. Both are stored as integers,
-(channels, out_channels), with a step per output: what `graphs/blocks.py` multiplies.
+(channels, out_channels), with a step per output: what `graphs/blocks.py` multiplies. The blocks of
+the pitch are not folded.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from pcodec.runtime.weights import (
 )
 
 Tensors = dict[str, Tensor]
+
+FLOAT = ".excitation."
+"""In the names of blocks that stay float: those of the pitch."""
 
 
 def fold(tensors: Tensors, exact: bool) -> Tensors:
@@ -71,7 +75,8 @@ def unfold(tensors: Tensors) -> Tensors:
 
 def _blocks(tensors: Tensors) -> list[str]:
     end = "expand.weight"
-    return [name.removesuffix(end) for name in tensors if name.endswith("." + end)]
+    blocks = (name.removesuffix(end) for name in tensors if name.endswith("." + end))
+    return [block for block in blocks if FLOAT not in block]
 
 
 def _scalings(tensors: Tensors, block: str) -> tuple[Tensor, Tensor, Tensor]:
