@@ -186,7 +186,7 @@ def test_an_output_can_be_named_with_an_option(tmp_path, coded_file):
     for wrong in ((coded_file, tmp_path / "y.wav", "-o", out), ("-o", out, "-d", "x", coded_file)):
         assert run("decode", *wrong)[0] == 1
     code, _, messages = run("decode", "--to", "mp3", coded_file, "-o", tmp_path / "y.wav")
-    assert code == 1 and "--to is for outputs that are not named" in messages
+    assert code == 1 and "--to is for outputs without a given name" in messages
     assert run("decode", "--to", "mp3", coded_file)[0] == 0
     assert (tmp_path / "speech.mp3").exists()
 

@@ -1,4 +1,4 @@
-"""Blocks of kind C: fewer bytes for the same indices, the same on every machine."""
+"""Blocks of type C: fewer bytes for the same indices, the same on every machine."""
 
 import hashlib
 import io
