@@ -43,11 +43,11 @@ class DecoderNetworks:
         """PcodecError if the model lacks the vocoder."""
         if vocoder not in model.vocoders:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
-        what = model.config, model.folder, processor
-        self.decoder = Decoder(*what)
-        self.vocoder = runtime_class(vocoder)(*what)
-        there = (model.folder / "concealment.safetensors").exists()
-        self.concealment = Concealment(*what) if there else None
+        arguments = model.config, model.folder, processor
+        self.decoder = Decoder(*arguments)
+        self.vocoder = runtime_class(vocoder)(*arguments)
+        can_conceal = (model.folder / "concealment.safetensors").exists()
+        self.concealment = Concealment(*arguments) if can_conceal else None
 
 
 class Codec:
@@ -65,7 +65,7 @@ class Codec:
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        """device: "cpu", "cuda" or "auto"; PcodecError if it is not there.
+        """device: "cpu", "cuda" or "auto"; PcodecError if the machine does not have it.
 
         threads: per network; None for one per core, at most `MAX_THREADS`.
         """
@@ -115,7 +115,7 @@ class Codec:
     def codebook(self) -> NDArray[np.float32]:
         """The latents that tokens stand for, (vocab_size, dim), float32, read-only.
 
-        The one codebook of all rows. PcodecError if the model's file of it cannot be read.
+        All rows share it. PcodecError if the model's codebook file cannot be read.
         """
         with self._loading:
             if self._codebook is None:
@@ -126,12 +126,12 @@ class Codec:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder's networks; PcodecError if they are not those of config.json."""
+        """The encoder's networks; PcodecError if they do not match config.json."""
         with self._loading:
             if self._encoder is None:
                 encoder = Encoder(self.config, self.model.folder, self.processor)
                 if encoder.bitstream_id != self.model.bitstream_id:
-                    text = "the weights are not those of config.json"
+                    text = "the weights do not match the bitstream id in config.json"
                     raise PcodecError.of_file(self.model.folder, text)
                 self._encoder = encoder
             return self._encoder
@@ -172,8 +172,8 @@ class Codec:
         """Tokens (columns, rows) -> samples at the codec's rate, float32.
 
         tokens: integers, an array or a CPU tensor; the lost columns of a masked array, such as
-        `pcodec.read_tokens` gives, are concealed. length: samples to keep, of those that the
-        last column was filled up with; None for all. ValueError if a token is not in the
+        `pcodec.read_tokens` gives, are concealed. length: samples to keep, since the
+        last column is padded; None for all. ValueError if a token is not in the
         codebook, or the columns hold fewer samples than ``length``.
         """
         held = len(tokens) * self.config.column_samples
@@ -190,10 +190,10 @@ class Codec:
         """`to_tokens` of many clips of any lengths, as many at a time as the codec has threads.
 
         clips: audio (frames,) or (frames, channels) each, all at ``rate`` Hz (None: the codec's).
-        Returns their tokens (columns, rows), in order, those of single calls. AudioError if a
-        clip cannot be coded.
+        Returns the tokens (columns, rows) of each, in order, the same as from single calls.
+        AudioError if a clip cannot be coded.
         """
-        return self._side_by_side(partial(self.to_tokens, rate=rate), clips)
+        return self._in_parallel(partial(self.to_tokens, rate=rate), clips)
 
     def decode_batch(
         self, tokens: Iterable[Indices], lengths: Sequence[int] | None = None
@@ -201,17 +201,17 @@ class Codec:
         """`from_tokens` of many clips of any lengths, as many at a time as the codec has threads.
 
         tokens: (columns, rows) each. lengths: samples to keep of each; None for all. Returns
-        samples (n,) at the codec's rate, in order, those of single calls.
+        samples (n,) at the codec's rate, in order, the same as from single calls.
         """
         tokens = list(tokens)
         if lengths is None:
-            return self._side_by_side(self.from_tokens, tokens)
+            return self._in_parallel(self.from_tokens, tokens)
         if len(lengths) != len(tokens):
-            raise ValueError(f"{len(lengths)} lengths of {len(tokens)} clips")
-        return self._side_by_side(self.from_tokens, tokens, lengths)
+            raise ValueError(f"{len(lengths)} lengths for {len(tokens)} clips")
+        return self._in_parallel(self.from_tokens, tokens, lengths)
 
-    def _side_by_side(self, function: Callable[..., _T], *inputs: Iterable[Any]) -> list[_T]:
-        # The networks release Python's lock. Each thread holds one chunk of one clip.
+    def _in_parallel(self, function: Callable[..., _T], *inputs: Iterable[Any]) -> list[_T]:
+        # The networks release Python's global lock, so threads are enough.
         with ThreadPoolExecutor(self.processor.threads) as pool:
             return list(pool.map(function, *inputs))
 
@@ -219,8 +219,8 @@ class Codec:
     def latency(self) -> int:
         """Algorithmic latency in samples: the most that any output sample waits for.
 
-        It is a sum. A column is encoded when the last of its frames is complete; the decoder waits
-        for the columns that it looks ahead at, the vocoder for frames and for its windows.
+        The sum of three delays: the encoder waits until the last frame of a column is complete,
+        the decoder for the columns of its look-ahead, the vocoder for its look-ahead and windows.
         """
         c = self.config
         encoder = c.column_samples + (c.window - c.hop) // 2
@@ -229,14 +229,14 @@ class Codec:
 
     @property
     def warm_up(self) -> int:
-        """Columns before one that a decoder needs to give that one as if it had read them all."""
+        """Earlier columns that a decoder must read to decode one as if it had read them all."""
         c = self.config
         frames = runtime_class(self.vocoder).history(c)
         return c.decoder_history + math.ceil(frames / c.patch_frames)
 
 
 def _after_fork_in_child() -> None:
-    """Drops all networks: the threads that they compute with exist in the parent only."""
+    """Drops all networks: the threads that they run on exist in the parent only."""
     for codec in list(Codec._all):
         codec._forget_networks()
 
@@ -246,14 +246,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def checked_rate(rate: float) -> int:
-    """A sample rate in Hz; AudioError if it cannot be coded."""
+    """The sample rate as an integer, Hz; AudioError if it cannot be coded."""
     if not 0 < rate <= MAX_RATE or rate % 1:
-        raise AudioError(f"a sample rate of {rate} Hz: whole ones up to {MAX_RATE} can be coded")
+        raise AudioError(
+            f"a sample rate of {rate} Hz: only whole numbers up to {MAX_RATE} can be coded"
+        )
     return int(rate)
 
 
 def _push_masked(decoder: StreamDecoder, tokens: Any) -> list[Samples]:
-    """Decodes tokens (columns, rows); masked columns are lost ones."""
+    """Decodes tokens (columns, rows); conceals the masked columns."""
     lost: Any = np.ma.getmaskarray(tokens).any(1)
     runs = np.split(tokens.data, np.flatnonzero(np.diff(lost)) + 1)
     parts, column = [], 0

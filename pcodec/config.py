@@ -1,4 +1,4 @@
-"""Geometry of the bitstream and sizes of the networks of a model. Needs no torch."""
+"""Geometry of the bitstream, and sizes of the networks. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ COLUMN_KERNEL, FRAME_KERNEL = 5, 7
 """Taps of the ConvNeXt blocks at the column rate, and of all convolutions at the frame rate."""
 
 CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD = 4, 1
-"""Columns that the first layer of the concealment sees, and how many of them are look-ahead."""
+"""Columns that the first layer of the concealment sees; how many of them are look-ahead."""
 
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
 """Size of the pitch network of the spectral vocoder; the same in every model."""
 
 ENTROPY_NEAR, ENTROPY_FAR = (1, 2, 3, 4), (0, 3, 6)
-"""Columns before the current one that the first layer of the entropy model sees; columns back at
-which the second layer sees outputs of the first."""
+"""Context of the entropy model, in columns back from the current one: where its first layer sees
+indices, and where its second layer sees outputs of the first."""
 
 ENTROPY_MAX = 127
-"""Largest activation and largest weight of the entropy model, integers."""
+"""Largest activation, and largest absolute weight, of the entropy model; both are integers."""
 
 HIFIGAN_RESIDUAL_KERNELS, HIFIGAN_DILATIONS = (3, 7, 11), (1, 3, 5)
 HIFIGAN_SLOPE = 0.1
@@ -29,7 +29,7 @@ HIFIGAN_SLOPE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
-    """Geometry and sizes of a codec model. Times are in the unit that each name says."""
+    """Geometry and sizes of a codec model. Numbers of samples and columns have their unit below."""
 
     sample_rate: int = 16000
     """Hz"""
@@ -70,7 +70,7 @@ class CodecConfig:
     entropy_width: int = 320
     entropy_hidden: int = 96
     entropy_dim: int = 12
-    """dimensions of an index in the entropy model"""
+    """Dimensions of the embedding of an index."""
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field, if no codec of these sizes can be built."""
@@ -81,7 +81,9 @@ class CodecConfig:
             elif type(value) is not int or value < (0 if "look_ahead" in field.name else 1):
                 raise ValueError(f"{field.name} = {value!r} is not a positive whole number")
         self._check(self.bits <= 16, "bits must be at most 16")
-        self._check(self.mel_bands % self.patch_bands == 0, "mel_bands must fill patch_bands")
+        self._check(
+            self.mel_bands % self.patch_bands == 0, "mel_bands must be a multiple of patch_bands"
+        )
         column = f"a column of {self.rows} x {self.bits} bits must fill whole bytes"
         self._check(self.rows * self.bits % 8 == 0, column)
         self._check(self.n_fft % self.window == 0, "n_fft must be a multiple of window")
@@ -92,7 +94,9 @@ class CodecConfig:
         self._check((self.window - self.hop) % 2 == 0, "window - hop must be even")
         self._check(self.low_bins < self.window // 2, "low_bins must be less than window / 2")
         strides, kernels = self.hifigan_strides, self.hifigan_kernels
-        self._check(len(strides) == len(kernels), "hifigan_kernels: one for each of the strides")
+        self._check(
+            len(strides) == len(kernels), "hifigan_kernels must be as many as hifigan_strides"
+        )
         self._check(
             all(0 < stride <= kernel for stride, kernel in zip(strides, kernels, strict=True)),
             "hifigan_kernels must not be smaller than hifigan_strides",
@@ -119,9 +123,9 @@ class CodecConfig:
 
     @property
     def entropy_groups(self) -> tuple[tuple[int, ...], ...]:
-        """Rows whose probabilities do not depend on one another, in the order of their coding.
+        """Groups of rows in the order of their coding; rows of a group are coded independently.
 
-        Every fourth mel row; then those between them; then the phase rows, every other one.
+        Every fourth mel row first, then those between them, then every other phase row.
         """
         mel, phase = range(self.mel_rows), range(self.mel_rows, self.rows)
         groups = [*(mel[first::4] for first in (0, 2, 1, 3)), phase[::2], phase[1::2]]
@@ -129,13 +133,13 @@ class CodecConfig:
 
     @property
     def decoder_history(self) -> int:
-        """Columns before one on which its decoded frames depend."""
+        """Earlier columns on which the decoded frames of a column depend."""
         fine = (FRAME_KERNEL - 1) * self.decoder_fine_blocks
         return 1 + (COLUMN_KERNEL - 1) * self.decoder_blocks + math.ceil(fine / self.patch_frames)
 
     @property
     def concealment_history(self) -> int:
-        """Columns on which a predicted one depends, including itself."""
+        """Columns on which a predicted column depends, up to and including itself."""
         blocks = (COLUMN_KERNEL - 1) * self.concealment_blocks
         return CONCEALMENT_TAPS - CONCEALMENT_LOOK_AHEAD + blocks
 

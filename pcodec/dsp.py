@@ -10,40 +10,40 @@ from numpy.typing import NDArray
 from pcodec.config import CodecConfig
 
 LOG_MEL_MEAN, LOG_MEL_STD = -4.0, 3.0
-"""Mean and standard deviation that normalise log-mels; about those of speech."""
+"""Mean and standard deviation for normalising log-mels, nepers; about those of speech."""
 
 MEL_FLOOR, BIN_FLOOR = 1e-5, 1e-5
-"""Smallest magnitudes before the logarithm: of a mel band, of a bin by the pseudo-inverse."""
+"""Smallest magnitudes before a logarithm: of a mel band; of a bin from the pseudo-inverse."""
 
 MAX_LOG_AMPLITUDE = 6.0
-"""Largest natural log of an amplitude that the spectral vocoder puts out."""
+"""Largest amplitude of the spectral vocoder, as a natural logarithm."""
 
 PHASOR_FLOOR, PREDICTED_PHASOR_FLOOR = 1e-14, 1e-2
-"""Added to the squared length that phasors are divided by: of signals, of predictions."""
+"""Added to squared magnitudes when phasors are normalised: of signals; of predictions."""
 
 WINDOW_FLOOR, COLUMN_WINDOW_FLOOR = 1e-6, 1e-3
-"""Smallest sum of squared windows that samples are divided by: of a signal, of a column alone."""
+"""Smallest sum of squared windows that overlap-add divides by: in a signal; in one column."""
 
 HARMONIC_POWER_FLOOR, HARMONIC_LEVEL_FLOOR = 1e-6, 1e-3
-"""Added to the power of the excitation at a bin: for its phase, and for its log-level."""
+"""Added to the power of the excitation in a bin: before its phase; before its log-level."""
 
 PITCH_REFERENCE_HZ = 150.0
-"""Pitch of 0 octaves, as the vocoder sees it."""
+"""Reference of the vocoder's pitch input, which is in octaves."""
 
 PITCH_MIN_HZ, PITCH_BINS, PITCH_BINS_PER_OCTAVE = 55.0, 144, 36
-"""Pitches from 55 to 880 Hz, 33 cents per class"""
+"""Pitch classes from 55 to 880 Hz, 33 cents each."""
 
 LOW_BAND_FLOOR = 0.02
-"""Floor added to the RMS level of a column's low band, in units of its spectrum."""
+"""Added to the RMS level of a column's low band, in units of its spectrum."""
 
 HIGH_PASS_HZ = 50.0
-"""Cut-off of the high pass before the encoder, Hz."""
+"""Cut-off frequency of the high-pass filter before the encoder, Hz."""
 
 LOW_PHASE_FLOOR = 1e-2
-"""Squared length at which a cell of the normalised low band counts as half known."""
+"""Added to squared magnitudes of the normalised low band: weak bins get phasors shorter than 1."""
 
 NOISE_FRAMES = 512
-"""Frames after which the noise excitation repeats."""
+"""Period of the noise excitation, frames."""
 
 OVERRELAXATION = 0.6
 """The Griffin-Lim step is over-relaxed: old + (1 + OVERRELAXATION) * (consistent - old)."""
@@ -56,8 +56,8 @@ HANN_TRANSFORM = (
     -6.44777566e-01,
     9.99991325e-01,
 )
-"""The Fourier transform of a Hann window, sinc(x) / (1 - x^2), as a polynomial of x^2 (by
-Chebyshev's nodes, to 1e-5), up to two bins from its middle; from there on it counts as 0."""
+"""Fourier transform of a Hann window, sinc(x) / (1 - x^2), as a polynomial in x^2. Interpolated at
+Chebyshev nodes, error 1e-5, within two bins of its centre; farther away it counts as 0."""
 
 
 def hann(length: int) -> NDArray[np.float64]:
@@ -66,7 +66,7 @@ def hann(length: int) -> NDArray[np.float64]:
 
 
 def frame_signal(x: NDArray[Any], length: int, hop: int) -> NDArray[Any]:
-    """(..., n) -> (..., frames, length): a view of the whole frames, one per hop."""
+    """(..., n) -> (..., frames, length): a view of all complete frames, one per hop."""
     return np.lib.stride_tricks.sliding_window_view(x, length, -1)[..., ::hop, :]
 
 
@@ -99,12 +99,12 @@ def mel_inverse(config: CodecConfig) -> NDArray[np.float32]:
 
 
 def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:
-    """The phases of one stretch of white noise, as cosines and sines.
+    """Phases of white noise in frames under a Hann window, as cosines and sines.
 
-    (2, NOISE_FRAMES, n_fft // 2 + 1), float32.
+    (2, NOISE_FRAMES, n_fft // 2 + 1), float32; always the same.
     """
     length = (NOISE_FRAMES - 1) * hop + n_fft
-    # NumPy guarantees the numbers of this generator for ever.
+    # NumPy guarantees that the numbers of this generator never change.
     white = np.random.RandomState(1).standard_normal(length)
     noise = np.fft.rfft(frame_signal(white, n_fft, hop) * hann(n_fft))
     noise /= np.abs(noise) + 1e-9

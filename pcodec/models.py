@@ -41,7 +41,7 @@ class Model:
     bitstream_id: bytes
     about: dict[str, Any]
     entropy_id: bytes | None = None
-    """of what it codes blocks of kind C by; None if it cannot"""
+    """of what it codes blocks of type C by; None if it cannot"""
 
     @property
     def name(self) -> str:
@@ -194,7 +194,7 @@ def for_header(header: Header, model: Model | None = None) -> Model:
 
 
 def for_blocks(header: Header, model: Model | None = None) -> Model:
-    """The model that decodes the blocks of kind C in a stream; ModelMismatchError if not there.
+    """The model that decodes the blocks of type C in a stream; ModelMismatchError if not there.
 
     With ``model`` no other one is considered.
     """
@@ -227,7 +227,7 @@ def bitstream_id(
 
 
 def entropy_id(numbers: Mapping[str, NDArray[Any]]) -> bytes:
-    """16 bytes that name the whole numbers by which a model codes blocks of kind C.
+    """16 bytes that name the whole numbers by which a model codes blocks of type C.
 
     SHA-256 over the arrays in the order of their names, each as int32, little-endian.
     """

@@ -1,6 +1,6 @@
-"""Streaming encoders and decoders, of one stream or of many at once.
+"""Streaming encoders and decoders, for one stream or for many as a batch.
 
-Offline is a stream of one push: there is no other implementation.
+Coding a whole file is a stream with one push: there is no other implementation.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 CHUNK_COLUMNS = 128
-"""Columns per run of the networks: large enough for speed, small enough for memory."""
+"""Most columns per run of the networks; more would not be faster, but take more memory."""
 
 FRAMES = StateKey("stream encoder", "frames")
-"""Spectra that do not fill a column yet."""
+"""Spectra of frames that do not fill a column yet."""
 
 LATENTS, LOST = StateKey("stream decoder", "latents"), StateKey("stream decoder", "lost")
-"""Latents of the last columns, and whether these were lost."""
+"""Latents of the last columns (B, columns, rows, dim), and whether each was lost."""
 
 LEVEL = StateKey("stream decoder", "level")
-"""Offsets of the log-mel of frames that the decoder has not put out yet."""
+"""Fade of the log-mel, nepers, for frames that the decoder has not put out yet."""
 
 
 class _Batch:
@@ -44,16 +44,16 @@ class _Batch:
 
     @property
     def shapes(self) -> frozenset[tuple[StateKey, tuple[int, ...]]]:
-        """Shapes of the state. Only streams with equal shapes can take a step together."""
-        # No cached_property: before Python 3.12 its lock is one for all streams, and is copied
-        # as it stands by a fork.
+        """Shapes of the state; only streams with equal shapes fit into one batch."""
+        # Not a cached_property: before Python 3.12 all streams would share its lock, and a fork
+        # could copy it while it is held.
         if self._shapes is None:
             self._shapes = frozenset((k, memory.shape[1:]) for k, memory in self.state.items())
         return self._shapes
 
 
 class _Stream:
-    """A place in a batch. Offline use is a stream of one push."""
+    """A stream: its place in the batch whose state it is part of."""
 
     def __init__(self, state: State) -> None:
         self._batch, self._place = _Batch(state), 0
@@ -70,7 +70,7 @@ class _Stream:
 
 
 def _gather(streams: Sequence[_Stream]) -> State:
-    """The state of streams as one batch, theirs to change: the one they share, or a copy."""
+    """The state of streams as one batch that may be changed: the one they share, or a copy."""
     streams[0]._check_open()
     memory = streams[0]._batch
     places = [stream._place for stream in streams if stream._batch is memory]
@@ -84,7 +84,7 @@ def _gather(streams: Sequence[_Stream]) -> State:
 
 
 def _scatter(streams: Sequence[_Stream], state: State) -> None:
-    """Gives streams their places in a new state."""
+    """Makes a new state the batch of these streams."""
     memory = _Batch(state)
     for place, stream in enumerate(streams):
         stream._batch, stream._place = memory, place
@@ -97,23 +97,23 @@ class StreamEncoder(_Stream):
         bins = codec.config.n_fft // 2 + 1
         super().__init__({FRAMES: np.zeros((1, 0, bins), np.complex128)})
         self._codec = codec
-        _ = codec.encoder  # an error of loading it comes here
-        self._most = CHUNK_COLUMNS * codec.config.column_samples
+        _ = codec.encoder  # loads it, so that an error comes here and not at the first push
+        self._max_length = CHUNK_COLUMNS * codec.config.column_samples
         self._taken = 0
 
     def push(self, samples: Samples) -> Indices:
-        """Encodes the next samples (n,), any n, and returns the columns that they complete."""
+        """Encodes the next samples (n,), any n; returns the columns that they complete."""
         return self._push(clean(samples), last=False)
 
     def finish(self) -> Indices:
-        """Ends the stream and returns its last columns; the last one is filled with silence."""
+        """Ends the stream; returns its last columns, the last one padded with silence."""
         with self:
             missing = -self._taken % self._codec.config.column_samples
             return self._push(np.zeros(missing, np.float32), last=True)
 
     def _push(self, samples: Samples, last: bool) -> Indices:
         out = [self._none()]
-        step = self._most
+        step = self._max_length
         pieces = [samples[i : i + step] for i in range(0, len(samples), step)] or [samples]
         for i, piece in enumerate(pieces):
             out += self._step([self], [piece], last and i == len(pieces) - 1)
@@ -124,18 +124,18 @@ class StreamEncoder(_Stream):
         return np.zeros((0, self._codec.config.rows), np.uint16)
 
     def _columns(self, frames: Array, state: State) -> Array:
-        """Whole columns of spectra (B, frames, bins) -> what is put out for them."""
+        """Spectra (B, frames, bins) of whole columns -> output of the stream for each."""
         return self._codec.encoder.indices(frames, state)
 
     def _key(self, samples: Samples) -> Any:
-        """Streams of the same key can take a step together."""
+        """Streams with equal keys can take a step as one batch."""
         return id(self._codec), len(samples), self._batch.shapes
 
     @staticmethod
     def _step(
         streams: list[StreamEncoder], samples: list[Samples], last: bool = False
     ) -> list[Indices]:
-        """The columns that samples (n,) of each stream complete."""
+        """Encodes samples (n,) of each stream; returns the columns that they complete."""
         codec, state = streams[0]._codec, _gather(streams)
         encoder, config = codec.encoder, codec.config
         new = encoder.spectra(np.stack(samples), state, last)
@@ -152,7 +152,7 @@ class StreamEncoder(_Stream):
 
 
 class LatentStream(StreamEncoder):
-    """Samples at the codec's rate -> latents (columns, rows, dim), before entries are chosen."""
+    """Samples at the codec's rate -> latents (columns, rows, dim) before quantisation."""
 
     def _none(self) -> Array:
         return np.zeros((0, self._codec.config.rows, self._codec.config.latent_dim))
@@ -164,14 +164,16 @@ class LatentStream(StreamEncoder):
 class StreamDecoder(_Stream):
     """Indices (columns, rows) -> samples at the codec's rate, as soon as they are known.
 
-    Lost columns are concealed. The model's masked network predicts them from the columns before,
-    and the last of them from the column after it too, as the decoder looks ahead anyway. A model
-    without that network repeats the last column. A longer loss fades out.
+    Lost columns are concealed. The concealment network predicts them from the columns before. It
+    predicts the last lost one again when the next column arrives, because the decoder's look-ahead
+    leaves time for that. Without that network the last column is repeated. Long losses fade out.
     """
 
-    # Per frame of 8 ms, after four columns that keep their level: -48 dB in 0.4 s.
+    _max_length = CHUNK_COLUMNS
+    """Most columns per step."""
     FADE, KEPT_FRAMES, SILENCE = 0.12, 16, -30.0
-    _most = CHUNK_COLUMNS
+    """Fade of a loss in nepers per frame of 8 ms, -48 dB in 0.4 s; frames at full level before it;
+    what is added to the log-mel for silence."""
 
     def __init__(self, codec: Codec, column: int = 0) -> None:
         self._codec = codec
@@ -187,10 +189,10 @@ class StreamDecoder(_Stream):
 
     @property
     def _networks(self) -> DecoderNetworks:
-        return self._codec.decoder  # loaded anew in the child of a fork
+        return self._codec.decoder  # not kept: a child process after a fork loads its own
 
     def push(self, columns: Indices) -> Samples:
-        """Decodes the next columns (n, rows), and returns the samples that are known by then.
+        """Decodes the next columns (n, rows); returns the samples that are known by then.
 
         ValueError if an index is not in the codebook."""
         columns = self._checked(columns)
@@ -202,7 +204,7 @@ class StreamDecoder(_Stream):
 
     def _checked(self, columns: Indices) -> Indices:
         if np.ma.is_masked(columns):
-            raise ValueError("masked columns are lost ones: `conceal` stands in for them")
+            raise ValueError("masked columns are lost: use `conceal` for them")
         columns = np.asarray(columns)
         config = self._codec.config
         if columns.ndim != 2 or columns.shape[1] != config.rows:
@@ -211,12 +213,12 @@ class StreamDecoder(_Stream):
         return columns
 
     def _key(self, columns: Indices) -> Any:
-        """Streams of the same key can take a step together."""
+        """Streams with equal keys can take a step as one batch."""
         return id(self._codec), len(columns), self._batch.shapes
 
     @staticmethod
     def _step(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
-        """The samples that columns (n, rows) of each stream complete."""
+        """Decodes columns (n, rows) of each stream; returns the samples that they complete."""
         latents = streams[0]._networks.decoder.lookup(np.stack(columns))
         if latents.shape[1]:
             for stream, own in zip(streams, latents, strict=True):
@@ -233,17 +235,18 @@ class StreamDecoder(_Stream):
         """Decodes a packet of packed columns, or conceals a lost one.
 
         payload: 1 to ``columns`` whole columns, as `pack` makes them; None for a lost packet,
-        which held ``columns`` of them. columns: the most that a packet holds, as sender and
-        receiver agreed. Returns samples (n,) at the codec's rate, as far as they are known.
+        which counts as ``columns`` columns. columns: the most that a packet holds, as sender and
+        receiver agreed. Returns the samples (n,) at the codec's rate that are known by then.
 
-        ValueError, and no step, if the payload is empty, larger, or not of whole columns.
+        ValueError, and no change of the stream, if the payload is empty, too large, or not a
+        whole number of columns.
 
             decoder.decode_packet(payload, columns=5)
             decoder.decode_packet(None, columns=5)
         """
         columns, config = operator.index(columns), self._codec.config
         if columns < 1:
-            raise ValueError(f"a packet of {columns} columns: it holds at least 1")
+            raise ValueError(f"a packet of {columns} columns: it must hold at least 1")
         if payload is None:
             return self.conceal(columns)
         size = column_bytes(config.rows, config.bits)
@@ -256,11 +259,12 @@ class StreamDecoder(_Stream):
         """Conceals a number of lost columns; ValueError if it is negative."""
         columns, config = operator.index(columns), self._codec.config
         if columns < 0:
-            raise ValueError(f"{columns} lost columns")
+            raise ValueError(f"{columns} lost columns: must not be negative")
         self._check_open()
         out = [np.zeros(0, np.float32)]
         while columns > 0:
-            # Where the last one received is forgotten, whatever the calls, a step ends.
+            # A step ends where the last received column leaves the history, so that the result
+            # does not depend on how a loss is divided into calls.
             history = config.concealment_history
             until = history - self._lost_frames // config.patch_frames
             count = min(columns, CHUNK_COLUMNS if until <= 0 else until)
@@ -281,7 +285,7 @@ class StreamDecoder(_Stream):
         return np.concatenate(out)
 
     def _look_back(self, latents: Array) -> None:
-        """Predicts the last lost column anew, from the latents (1, 1, rows, dim) after it too."""
+        """Predicts the last lost column again, now with the latents (1, 1, rows, dim) after it."""
         decoder, model = self._networks.decoder, self._networks.concealment
         if model is None or not decoder.look_ahead:
             return
@@ -292,7 +296,7 @@ class StreamDecoder(_Stream):
         _scatter([self], state)
 
     def finish(self) -> Samples:
-        """Ends the stream and returns its last samples, those that waited for later columns."""
+        """Ends the stream; returns the samples that were waiting for later columns."""
         with self:
             state = _gather([self])
             nothing = state[LATENTS][:, :0]
@@ -302,7 +306,10 @@ class StreamDecoder(_Stream):
     def _decode(
         streams: list[StreamDecoder], state: State, latents: Array, level: Array, last: bool
     ) -> list[Samples]:
-        """Latents (streams, columns, rows, dim) -> samples; level (streams, frames) is added."""
+        """Latents (streams, columns, rows, dim) -> samples.
+
+        level: added to the log-mel, nepers, (streams, frames).
+        """
         networks = streams[0]._networks
         mel, low = networks.decoder(latents, state, last)
         level = np.concatenate([state[LEVEL], level], 1, dtype=np.float32)
@@ -313,31 +320,31 @@ class StreamDecoder(_Stream):
 
 
 def _remember(state: State, latents: Array, lost: bool, keep: int) -> None:
-    """Adds columns (B, columns, rows, dim) to a decoder's history, and keeps the last ones."""
+    """Appends columns (B, columns, rows, dim) to a decoder's history; keeps the last ``keep``."""
     gone = np.full(latents.shape[:2], lost)
     state[LATENTS] = np.concatenate([state[LATENTS], latents], 1)[:, -keep:].copy()
     state[LOST] = np.concatenate([state[LOST], gone], 1)[:, -keep:]
 
 
 def encode_together(streams: list[StreamEncoder], samples: list[Samples]) -> list[Indices]:
-    """`push` of many streams at once, as one batch of the networks; each stream at most once.
+    """`push` of several streams at once; each stream at most once.
 
-    Streams that are in step, and are given as many samples, share a batch. ValueError, and no
-    step, if one of them has ended.
+    Streams that have read equally many samples so far, and get equally many now, are computed as
+    one batch. ValueError, and no change of any stream, if one of them has ended.
     """
     _check_all(streams, StreamEncoder)
     return _together(streams, [clean(x) for x in samples])
 
 
 def decode_together(streams: list[StreamDecoder], columns: list[Indices]) -> list[Samples]:
-    """The same for decoders: columns (n, rows) of each -> samples of each."""
+    """`encode_together` for decoders: columns (n, rows) of each -> samples of each."""
     _check_all(streams, StreamDecoder)
     checked = [s._checked(c) for s, c in zip(streams, columns, strict=True)]
     return _together(streams, checked)
 
 
 def _check_all(streams: Sequence[_Stream], kind: type[_Stream]) -> None:
-    """Raises an error before any of the streams takes a step."""
+    """TypeError or ValueError if one of the streams is of another kind or has ended."""
     for stream in streams:
         if not isinstance(stream, kind):
             raise TypeError(f"a {type(stream).__name__}, not a {kind.__name__}")
@@ -351,7 +358,7 @@ def _together(streams: Any, inputs: list[Any]) -> list[Any]:
     out: list[Any] = [None] * len(inputs)
     for members in groups.values():
         some, new = [streams[i] for i in members], [inputs[i] for i in members]
-        if len(new[0]) <= some[0]._most:
+        if len(new[0]) <= some[0]._max_length:
             results = some[0]._step(some, new)
         else:
             results = [stream.push(x) for stream, x in zip(some, new, strict=True)]

@@ -51,7 +51,7 @@ def test_a_batch_is_resampled_like_a_single_call(codec, speech):
 def test_what_is_wrong_with_a_batch_is_an_error(codec, speech):
     with pytest.raises(pcodec.AudioError):
         codec.encode_batch([speech, np.zeros((2, 2, 2))])
-    with pytest.raises(ValueError, match="1 lengths of 2 clips"):
+    with pytest.raises(ValueError, match="1 lengths for 2 clips"):
         codec.decode_batch([np.zeros((1, 24), int)] * 2, [5])
 
 

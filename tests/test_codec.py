@@ -189,7 +189,7 @@ def test_a_part_of_a_file_that_was_read_from_already_is_found(codec, coded):
 
 
 def test_a_part_behind_the_end_is_refused(codec, coded):
-    with pytest.raises(pcodec.FormatError, match=r"behind the end, at 4\.55 s"):
+    with pytest.raises(pcodec.FormatError, match=r"is after the end \(4\.55 s\)"):
         list(PcxReader(io.BytesIO(coded), codec=codec, start=100.0).blocks())
 
 

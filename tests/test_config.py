@@ -22,7 +22,7 @@ from pcodec.pcx.transcode import PcxReader, encode_stream
         ({"n_fft": 256}, "n_fft must be a multiple of window"),
         ({"encoder_width": -1}, "encoder_width = -1"),
         ({"sample_rate": 16000.0}, "sample_rate = 16000.0"),
-        ({"mel_bands": 81}, "mel_bands must fill patch_bands"),
+        ({"mel_bands": 81}, "mel_bands must be a multiple of patch_bands"),
         ({"bits": 9, "phase_rows": 3}, "must fill whole bytes"),
         ({"window": 128, "n_fft": 128, "vocoder_n_fft": 128}, "more than one"),
         ({"vocoder_n_fft": 1024}, "vocoder_n_fft must be window"),

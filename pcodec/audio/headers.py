@@ -1,7 +1,8 @@
-"""What the header of an audio file says of its samples, and what may follow them.
+"""Reads the headers of audio files: what their samples are, and where they end.
 
-libsndfile stops where a header says so, and many programs write one before they know the
-length: 0, ffffffff, 7ffff000, ... Here a size that is known is told from one that is not.
+libsndfile stops at the length that a header states. But many programs write the header before
+they know the length, and put 0, ffffffff, 7ffff000, ... there. This module tells such
+placeholders from lengths.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from pcodec.audio.pcm import bytes_of
 from pcodec.audio.source import Source
 
 _MAX_CHUNK = 1 << 24
-"""Bytes of a chunk before the samples, such as a picture; no sane file has more."""
+"""Largest chunk before the samples that is read, bytes; enough for a cover picture."""
 _MAX_AFTER = 1 << 16
-"""Bytes after samples of doubtful size that are looked at, to tell chunks from samples."""
+"""Bytes that are examined after samples of unknown size, to tell chunks from more samples."""
 _GUID_ENDS = (b"\x00\xc0\x4f\x8e\xdb\x8a", b"\x28\xdb\x04\xc1\x00\x00")
-"""The last six bytes of the names of W64's chunks."""
+"""Last six bytes of the chunk names (GUIDs) of W64."""
 _NO_TAIL = (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff", b"caff")
-"""Chunks that hold samples, or begin another file: after the samples they are none of this one."""
+"""Names of chunks that hold samples or begin a file: these cannot follow the samples of a file."""
 _AIFF_ENCODINGS = {
     **dict.fromkeys((b"NONE", b"twos", b"in24", b"in32"), ">i"),
     **dict.fromkeys((b"sowt", b"42ni", b"42n1", b"23ni"), "<i"),
@@ -34,26 +35,26 @@ _AU_ENCODINGS = {1: "ulaw", 2: "|i1", 3: "i2", 4: "i3", 5: "i4", 6: "f4", 7: "f8
 
 
 class Chunks(NamedTuple):
-    """How the chunks of a container are laid out, in bytes."""
+    """Layout of the chunks of a container; sizes in bytes."""
 
     order: Literal["little", "big"]
     name: int = 4
     size: int = 4
     pad: int = 2
     counts_head: bool = False
-    """Whether the size of a chunk counts its name and size too."""
+    """Whether the stated size of a chunk includes its name and size fields."""
 
     @property
     def head(self) -> int:
         return self.name + self.size
 
     def read(self, head: bytes) -> tuple[bytes, int]:
-        """The first four bytes of a chunk's name, and the size of what it holds."""
+        """The first four bytes of a chunk's name, and the size of its content."""
         size = int.from_bytes(head[self.name : self.head], self.order)
         return head[:4], size - self.head if self.counts_head else size
 
     def can_follow(self, head: bytes) -> bool:
-        """Whether this is the head of a chunk such as those that come after samples."""
+        """Whether these bytes can be the head of a chunk after the samples."""
         name, size = self.read(head)
         if len(head) < self.head or size < 0 or name in _NO_TAIL:
             return False
@@ -62,7 +63,7 @@ class Chunks(NamedTuple):
         return all(0x20 <= byte < 0x7F for byte in name)
 
     def padding(self, source: Source, offset: int, size: int) -> int:
-        """Bytes that fill up a chunk that ends ``offset`` ahead; some programs forget them."""
+        """Bytes of padding after a chunk that ends ``offset`` ahead; some programs omit it."""
         padding = -size % self.pad
         if any(source.peek(padding, offset)):
             head = source.peek(self.head, offset)
@@ -72,24 +73,25 @@ class Chunks(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a header says of the samples, which start ``offset`` bytes after its start."""
+    """What a header states about the samples."""
 
     rate: int
     channels: int
     encoding: str | None
-    """As in `pcodec.audio.pcm`; None of samples that a library must decode."""
+    """As in `pcodec.audio.pcm`; None for samples that libsndfile must decode."""
     offset: int
+    """Bytes from the start of the file to the first sample."""
     size: int
     """Bytes of samples, as stated."""
     known: bool
-    """Whether it is not one of the sizes that are written when the length is unknown."""
+    """False if ``size`` is a placeholder for an unknown length."""
     chunks: Chunks | None = None
-    """How chunks may follow; None if none can."""
+    """Layout of the chunks that may follow the samples; None if none can."""
     unstated: int = 0
-    """Bytes in the samples' chunk beyond those that are stated."""
+    """Bytes of the chunk of samples beyond those that the header states."""
 
     def is_end(self, source: Source) -> bool:
-        """Whether samples of unknown size end here all the same: there is no more, or chunks."""
+        """Whether samples of unknown size end here: no bytes follow, or only chunks."""
         if not source.peek(1):
             return True
         if self.chunks is None or not self.chunks.can_follow(
@@ -100,7 +102,7 @@ class Header(NamedTuple):
         return len(rest) <= _MAX_AFTER and not self.excess(Source(io.BytesIO(rest)))
 
     def excess(self, source: Source) -> int:
-        """Reads on after the samples; returns the bytes that belong to no chunk."""
+        """Reads the bytes after the samples; returns how many belong to no chunk."""
         count, size = source.skip(self.unstated), self.size + self.unstated
         if self.chunks is not None and count < self.chunks.pad:
             count = 0  # padding that the chunk counts
@@ -122,9 +124,9 @@ class Header(NamedTuple):
 
 
 def read_header(source: Source) -> Header | None:
-    """The header of a WAV, RF64, BW64, W64, AIFF, AU or CAF file; the source stays before it.
+    """The header of a WAV, RF64, BW64, W64, AIFF, AU or CAF file, without moving the source.
 
-    None if it is of another type, has no samples, or has them before what tells of them.
+    None if the file is of another type, has no samples, or has its samples before their format.
     """
     start = source.peek(40)
     if start[:4] in (b".snd", b"dns."):
@@ -143,7 +145,7 @@ def read_header(source: Source) -> Header | None:
 
 
 def with_size(head: bytes, size: int) -> bytes:
-    """The bytes before the samples of a WAV, W64 or AU file, with the size of those put in."""
+    """The bytes before the samples of a WAV, W64 or AU file, with the size of the samples set."""
     if head[:4] == b"RIFF":
         return head[:-4] + min(size, 0xFFFFFFFF).to_bytes(4, "little")
     if head[:4] == b"riff":
@@ -153,13 +155,13 @@ def with_size(head: bytes, size: int) -> bytes:
     return head
 
 
-_UNKNOWN = ((0x7EFF0000, 0x80010000), (0xFFFF0000, 0x100010000), (1 << 62, 1 << 64))
-"""Ranges of the sizes that programs write, besides 0, when they do not know: the largest that they
-can, or a little less or more; sox writes 7f000000 into AIFF."""
+_PLACEHOLDERS = ((0x7EFF0000, 0x80010000), (0xFFFF0000, 0x100010000), (1 << 62, 1 << 64))
+"""Ranges of the sizes that programs write for an unknown length, besides 0: the largest number that
+fits, or a little less or more. sox writes 7f000000 into AIFF."""
 
 
 def _is_known(size: int) -> bool:
-    return size > 0 and not any(low <= size <= high for low, high in _UNKNOWN)
+    return size > 0 and not any(low <= size <= high for low, high in _PLACEHOLDERS)
 
 
 def _read_au(head: bytes) -> Header | None:
@@ -176,7 +178,7 @@ def _read_au(head: bytes) -> Header | None:
 def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
     """The header of a container whose first chunk starts at an offset."""
     start = source.peek(4)
-    shape: _Shape | None = None
+    format_: _Format | None = None
     frames = long_size = None
     while len(head := source.peek(chunks.head, offset)) == chunks.head:
         name, size = chunks.read(head)
@@ -187,17 +189,17 @@ def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
             return None
         body = source.peek(size, offset)
         if name == b"fmt " and len(body) >= 16:
-            shape = _wav_shape(body, chunks.order)
+            format_ = _wav_format(body, chunks.order)
         elif name == b"desc" and len(body) >= 32:
-            shape = _caf_shape(body)
+            format_ = _caf_format(body)
         elif name == b"COMM" and len(body) >= 18:
-            shape, frames = _aiff_shape(body), int.from_bytes(body[2:6], "big")
+            format_, frames = _aiff_format(body), int.from_bytes(body[2:6], "big")
         elif name == b"ds64" and len(body) >= 16:
             long_size = int.from_bytes(body[8:16], "little")
         offset += size + chunks.padding(source, offset + size, size)
     else:
         return None
-    if shape is None:
+    if format_ is None:
         return None
     known = _is_known(size)
     unstated = 0
@@ -205,40 +207,47 @@ def _read_chunks(source: Source, offset: int, chunks: Chunks) -> Header | None:
         offset, size = offset + 8, size - 8
         offset += (gap := int.from_bytes(source.peek(4, offset - 8), "big"))
         known, size = known and size > gap, max(0, size - gap)
-        stated = (frames or 0) * shape.frame
-        packed = shape.encoding is None
+        stated = (frames or 0) * format_.frame
+        packed = format_.encoding is None
         if not packed and _is_known(frames or 0) and _is_known(stated):
             if not known or (stated - size) % (1 << 32) == 0:
                 known, size = True, stated
             elif stated < size:
                 size, unstated = stated, size - stated
-    elif start == b"caff":  # the samples come after a number of edits
+    elif start == b"caff":  # the samples come after a counter of edits
         offset, size = offset + 4, size - 4
         known = known and size > 0
     elif not known and long_size is not None:
         known, size = _is_known(long_size), long_size
     return Header(
-        shape.rate, shape.channels, shape.encoding, offset, max(0, size), known, chunks, unstated
+        format_.rate,
+        format_.channels,
+        format_.encoding,
+        offset,
+        max(0, size),
+        known,
+        chunks,
+        unstated,
     )
 
 
-class _Shape(NamedTuple):
-    """What the samples of a container are."""
+class _Format(NamedTuple):
+    """Format of the samples in a container."""
 
     rate: int
     channels: int
     encoding: str | None
     frame: int
-    """Bytes of a frame; of samples that are packed, of a block."""
+    """Bytes per frame; of compressed samples, per block."""
 
 
-def _wav_shape(chunk: bytes, order: Literal["little", "big"]) -> _Shape:
-    """Of a chunk "fmt ", as in WAV and W64."""
+def _wav_format(chunk: bytes, order: Literal["little", "big"]) -> _Format:
+    """The format in a chunk "fmt " of WAV or W64."""
     mark = "<" if order == "little" else ">"
     tag, channels, rate, _, frame, bits = struct.unpack(f"{mark}HHIIHH", chunk[:16])
-    if tag == 0xFFFE and len(chunk) >= 26:  # the real one starts a GUID
+    if tag == 0xFFFE and len(chunk) >= 26:  # WAVE_FORMAT_EXTENSIBLE: the tag is in a GUID
         tag = int.from_bytes(chunk[24:26], order)
-    # Samples of 20 bits may fill 24 or 32; they are always the high ones.
+    # Samples of 20 bits may be stored in 24 or 32; they are always the high bits.
     width = frame // channels if channels and frame % channels == 0 else 0
     width = max(width, -(-bits // 8))
     encoding = None
@@ -248,11 +257,11 @@ def _wav_shape(chunk: bytes, order: Literal["little", "big"]) -> _Shape:
         encoding = f"{mark}f{width}"
     elif tag in (6, 7) and width == 1:
         encoding = "alaw" if tag == 6 else "ulaw"
-    return _Shape(rate, channels, encoding, frame)
+    return _Format(rate, channels, encoding, frame)
 
 
-def _aiff_shape(chunk: bytes) -> _Shape:
-    """Of a chunk "COMM"."""
+def _aiff_format(chunk: bytes) -> _Format:
+    """The format in a chunk "COMM" of AIFF."""
     channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", chunk[:18])
     # An extended float of 80 bits.
     rate = round(mantissa * 2.0 ** (exponent - 16383 - 63)) if exponent < 16500 else 0
@@ -262,11 +271,11 @@ def _aiff_shape(chunk: bytes) -> _Shape:
         encoding = (f"{encoding}{width}" if width > 1 else "|i1") if width <= 4 else None
     elif encoding is not None:
         width = bytes_of(encoding)
-    return _Shape(rate, channels, encoding, channels * width)
+    return _Format(rate, channels, encoding, channels * width)
 
 
-def _caf_shape(chunk: bytes) -> _Shape:
-    """Of a chunk "desc"."""
+def _caf_format(chunk: bytes) -> _Format:
+    """The format in a chunk "desc" of CAF."""
     rate, kind, flags, frame, _, channels, bits = struct.unpack(">d4sIIIII", chunk[:32])
     mark = "<" if flags & 2 else ">"
     width = frame // channels if channels else 0
@@ -277,4 +286,4 @@ def _caf_shape(chunk: bytes) -> _Shape:
         encoding = "|i1" if width == 1 else f"{mark}i{width}"
     elif kind in (b"alaw", b"ulaw"):
         encoding = kind.decode()
-    return _Shape(round(rate) if 0 < rate < 1 << 32 else 0, channels, encoding, frame)
+    return _Format(round(rate) if 0 < rate < 1 << 32 else 0, channels, encoding, frame)

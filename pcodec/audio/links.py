@@ -1,7 +1,7 @@
-"""The streams of a FLAC, MP3 or Ogg file, which may be several, one after the other.
+"""Splits FLAC, MP3 and Ogg files that are several concatenated streams.
 
-libsndfile reads the first one, and of an MP3 as much as a guess at its length allows. Here each
-stream becomes a file of its own, with a header that hides nothing.
+libsndfile reads only the first stream, and of an MP3 only as much as its guess at the length. So
+each stream is given to it as a file of its own, with a header that makes it read everything.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Link(NamedTuple):
     data: Window
     """For libsndfile to read."""
     frames: int | None = None
-    """Frames that its header states, where libsndfile is not told."""
+    """Frames that the header states, if that number is hidden from libsndfile."""
     missing: int = 0
-    """Frames that its header states and that are not there."""
+    """Frames that the header states but the file lacks."""
 
 
 def find_links(file: BinaryIO) -> list[Link] | None:
-    """The streams of a file (one that seeks, with a descriptor); None if it is of another type."""
+    """The streams of a seekable file with a descriptor; None if it is of another type."""
     end = file.seek(0, 2)
     start = 0
     while size := _tag_size(file, start):
@@ -56,7 +56,7 @@ _STREAMINFO_END = 42
 
 
 def _flac_links(file: BinaryIO, data: mmap.mmap, start: int, end: int) -> list[Link]:
-    """A stream starts at each STREAMINFO. Its length is hidden: libsndfile would stop there."""
+    """A stream starts at each STREAMINFO. Its length becomes 0, or libsndfile would stop there."""
     starts = [match.start() for match in _FLAC_START.finditer(data, start, end)] or [start]
     links = []
     for here, after in zip(starts, [*starts[1:], end], strict=True):
@@ -80,7 +80,7 @@ _BIT_RATES = {
     (2, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
 }
-"""kbit/s by version (3 is MPEG-1, others are as 2), layer (1 is III) and index."""
+"""kbit/s by version (3 for MPEG-1, 2 for all others), layer (1 for III) and index."""
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 """Hz by version and index."""
 
@@ -96,7 +96,7 @@ class _Mp3Frame(NamedTuple):
 
 @functools.cache
 def _mp3_frame(head: bytes) -> _Mp3Frame | None:
-    """What the four bytes at the head of a frame say; None if it is none."""
+    """The frame that four bytes are the head of; None if they are not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -114,40 +114,40 @@ def _mp3_frame(head: bytes) -> _Mp3Frame | None:
 
 
 def _mp3_frames(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, _Mp3Frame]]:
-    """The frames that are whole, and where they are; passes over what is none."""
-    position, in_step = start, False
+    """The complete frames and their positions; skips bytes that are not frames."""
+    position, in_sync = start, False
     while position < end:
         frame = _mp3_frame(data[position : position + 4])
         after = position + frame.size if frame else 0
-        if frame and after <= end and not in_step:
+        if frame and after <= end and not in_sync:
             following = _mp3_frame(data[after : after + 4])
-            in_step = after == end or (following is not None and following.kind == frame.kind)
-        if frame and after <= end and in_step:
+            in_sync = after == end or (following is not None and following.kind == frame.kind)
+        if frame and after <= end and in_sync:
             yield position, frame
             position = after
         elif size := tag_before(data[position : position + 10]):
             position += size
         else:
-            in_step = False
+            in_sync = False
             match = _SYNC.search(data, position + 1, end)
             position = match.start() if match else end
 
 
 def _xing_place(frame: _Mp3Frame) -> int:
-    """Where in a frame the mark of a Xing or Info frame would be."""
+    """Offset in a frame of the mark "Xing" or "Info", if it has one, bytes."""
     version, _, _, mono = frame.kind
     return 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
 
 
 def _mp3_links(file: BinaryIO, data: mmap.mmap, start: int, end: int) -> list[Link] | None:
-    """A stream starts at a Xing or Info frame, after what is no frame, or with another kind.
+    """A stream starts at a Xing or Info frame, after bytes that are no frame, or at a new kind.
 
-    libsndfile believes the number of frames in a Xing or Info frame, and without one it guesses.
-    So each stream gets one that is true.
+    libsndfile trusts the number of frames in a Xing or Info frame, and guesses it without one. So
+    each stream gets an Info frame with the true number.
     """
 
     class Run:
-        """Frames that make a stream."""
+        """Consecutive frames of one stream."""
 
         def __init__(self, begin: int, kind: object) -> None:
             self.begin = self.audio = self.end = begin
@@ -180,8 +180,8 @@ def _mp3_links(file: BinaryIO, data: mmap.mmap, start: int, end: int) -> list[Li
 
 
 def _info_frame(head: bytes, count: int) -> bytes:
-    """A frame before the ``count`` frames of a stream that says how many they are."""
-    # Of the largest size, and without a checksum.
+    """An Info frame, to be put before a stream, that states its number of frames."""
+    # The largest frame size, and no checksum.
     head = bytes([head[0], head[1] | 1, head[2] & 0x0C | 0xE0, head[3]])
     frame = _mp3_frame(head)
     assert frame is not None
@@ -194,17 +194,17 @@ def _info_frame(head: bytes, count: int) -> bytes:
 _PAGE_HEAD = 27
 _OGG_FLAC = b"\x7fFLAC"
 _BEGINS = 2
-"""The flag of a page that is the first one of a logical stream."""
+"""Flag of the first page of a logical stream."""
 
 
 class Page(NamedTuple):
-    """A page of an Ogg stream, which is what libogg reads at once."""
+    """A page of an Ogg stream."""
 
     data: bytes
     offset: int
-    """Where in the source it starts."""
+    """Offset of the page in the source, bytes."""
     begins: bool
-    """Whether a new stream begins with it: the first of those that run side by side."""
+    """Whether a new stream begins here. Of multiplexed streams, only the first one counts."""
 
     @property
     def serial(self) -> bytes:
@@ -216,7 +216,7 @@ class Page(NamedTuple):
 
 
 def ogg_pages(source: Source) -> Iterator[Page]:
-    """The pages of an Ogg stream; passes over what is none."""
+    """The pages of an Ogg stream; skips bytes between them."""
     offset, heads = 0, False
     while len(head := source.peek(_PAGE_HEAD)) == _PAGE_HEAD:
         if head[:4] != b"OggS":
@@ -233,17 +233,17 @@ def ogg_pages(source: Source) -> Iterator[Page]:
 
 
 def is_ogg_flac(source: Source) -> bool:
-    """Whether an Ogg stream holds FLAC, which libsndfile cannot read in it."""
+    """Whether an Ogg stream holds FLAC, which libsndfile cannot read there."""
     return source.peek(4) == b"OggS" and _OGG_FLAC in source.peek(64)
 
 
 def flac_of_ogg(source: Source) -> Iterator[bytes]:
-    """The FLAC streams in an Ogg stream, without the pages, as they would be in a file."""
+    """The FLAC streams in an Ogg stream, as bytes of a FLAC file."""
     serial = b""
     for page in ogg_pages(source):
         if page.payload.startswith(_OGG_FLAC):
             serial = page.serial
-            yield page.payload[9:]  # after versions and a number of packets
+            yield page.payload[9:]  # after the mapping version and the number of header packets
         elif page.serial == serial:
             yield page.payload
 

@@ -64,10 +64,10 @@ def main() -> None:
     """Runs the command line. An error becomes one line and an exit code."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # nohup has it ignored, and so it stays.
+        # A signal that nohup ignores stays ignored.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
-    sys.stdout, sys.stderr = _patient(sys.stdout), _patient(sys.stderr)
+    sys.stdout, sys.stderr = _blocking(sys.stdout), _blocking(sys.stderr)
     try:
         result: Any = cli.main(standalone_mode=False)
         if sys.stdout is not None:
@@ -93,21 +93,21 @@ def main() -> None:
     sys.exit(code)
 
 
-def _patient(stream: Any) -> Any:
-    """Standard output or error that prints any file name and waits if it is non-blocking."""
+def _blocking(stream: Any) -> Any:
+    """Makes standard output or error print any file name, and block if it is non-blocking."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
     if not hasattr(os, "get_blocking") or os.get_blocking(stream.fileno()):
         return stream
-    from pcodec.cli.output import PatientFile
+    from pcodec.cli.output import BlockingOutput
 
-    file = io.BufferedWriter(PatientFile(stream.fileno(), "wb", closefd=False))
+    file = io.BufferedWriter(BlockingOutput(stream.fileno(), "wb", closefd=False))
     return io.TextIOWrapper(file, stream.encoding, stream.errors, None, stream.line_buffering)
 
 
 def discard_output() -> None:
-    """Redirects standard output to nowhere, with what is still buffered, after its reader left."""
+    """Sends the rest of standard output to the null device, after its reader has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

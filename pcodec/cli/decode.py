@@ -20,8 +20,8 @@ from pcodec.cli.jobs import (
     check_streams,
     find_jobs,
     is_audio,
-    is_neither,
     is_pcx,
+    may_be_raw,
     run_jobs,
 )
 from pcodec.cli.output import STREAM, name_of, named, open_input, open_output
@@ -44,18 +44,18 @@ class Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         for part in value.split(":"):
             seconds = seconds * 60 + float(part)
         if seconds > 1e9:
-            self.fail(f"{value} lies decades ahead", param, ctx)
+            self.fail(f"{value} is more than 1e9 seconds", param, ctx)
         return seconds
 
 
 def check_subtype(subtype: str, suffixes: set[str]) -> None:
-    """UsageError if a file of these kinds cannot have such samples."""
+    """UsageError if the files with one of these suffixes cannot have this sample format."""
     import soundfile
 
     for kind in sorted(AUDIO_SUFFIXES.get(suffix, "WAV") for suffix in suffixes):
         if subtype.upper() not in soundfile.available_subtypes(kind):
             known = ", ".join(soundfile.available_subtypes(kind))
-            raise click.UsageError(f"--subtype {subtype}: of {kind} there are {known}")
+            raise click.UsageError(f"--subtype {subtype}: the subtypes of {kind} are {known}")
 
 
 @click.command()
@@ -64,7 +64,7 @@ def check_subtype(subtype: str, suffixes: set[str]) -> None:
 @click.option(
     "--to",
     type=click.Choice([suffix[1:] for suffix in AUDIO_SUFFIXES]),
-    help="File type of an output that is not named, or of standard output.  [default: wav]",
+    help="File type of outputs without a given name, and of standard output.  [default: wav]",
 )
 @click.option("--start", type=Time(), default=0.0, help="Where to start, in seconds or mm:ss.s.")
 @click.option("--end", type=Time(), help="Where to stop.")
@@ -89,7 +89,7 @@ def check_subtype(subtype: str, suffixes: set[str]) -> None:
     type=click.Choice(models.VOCODERS),
     default="spectral",
     show_default=True,
-    help="What turns mels into sound; `pcodec models` tells which a model has.",
+    help="Network that turns mels into sound; `pcodec models` lists those of each model.",
 )
 @options.raw_options
 @options.run_options
@@ -121,9 +121,9 @@ def decode(
     """Decode .pcx into audio: IN [OUT], or many inputs with -d DIR.
 
     The suffix of OUT, or --to, chooses the file type. "-" is standard input or output (WAV
-    unless --to or --raw say otherwise). A damaged input is decoded all the same, the lost parts
-    are named, and the exit code is 3. The output keeps the time of a file's last change, and the
-    tags that its type can hold.
+    unless --to or --raw say otherwise). A damaged input is decoded all the same, its lost parts
+    are listed on standard error, and the exit code is 3. The output keeps the modification time
+    of IN, and the tags that its own file type can hold.
 
     Examples:
 
@@ -138,7 +138,7 @@ def decode(
             raise click.UsageError("--end and --duration exclude each other")
         end = start + duration
     if end is not None and end < start:
-        raise click.UsageError("--end lies before --start")
+        raise click.UsageError("--end is before --start")
     if raw_format and not raw:
         raise click.UsageError("--format is for --raw; see --subtype")
     if raw and subtype:
@@ -147,7 +147,7 @@ def decode(
         raise click.UsageError("--to and --raw exclude each other")
     if remove and (start or end is not None):
         raise click.UsageError("--rm is for whole files, not for parts of them")
-    is_output = is_neither if raw else is_audio
+    is_output = may_be_raw if raw else is_audio
     suffix = ".raw" if raw else f".{to or 'wav'}"
     jobs = find_jobs(paths, output, output_dir, recursive, suffix, is_pcx, is_output, resume)
     check_streams(jobs, as_json, remove)
@@ -157,12 +157,12 @@ def decode(
         and jobs.todo[0][1] != STREAM
         and jobs.todo[0][1] in (*paths[1:], output)
     ):
-        raise click.UsageError("--to is for outputs that are not named; this one has a suffix")
+        raise click.UsageError("--to is for outputs without a given name; this one has a suffix")
     if subtype:
         targets = (suffix if target == STREAM else target.suffix for _, target in jobs.todo)
         check_subtype(subtype, {target.lower() for target in targets})
     chosen = models.find(model) if model else None
-    threads_ = 1 if jobs.workers else threads
+    threads_ = 1 if jobs.parallel else threads
     codec: Any = None
     loading = threading.Lock()
 
@@ -193,7 +193,7 @@ def decode(
                 position = 0
                 frames = None if total is None else round(total * decoding.rate)
                 blocks = read(source, decoding)
-                first = list(islice(blocks, 1))  # by now the tags are known
+                first = list(islice(blocks, 1))  # reads the tags, which come before it
                 with audio.Writer(
                     out, decoding.rate, kind, subtype_, raw_format_, frames, decoding.tags
                 ) as writer:
@@ -202,11 +202,11 @@ def decode(
                         position += len(block)
                         bar.update(len(block) / decoding.rate)
         if writer.rate != decoding.rate and not quiet:
-            text = f"at {writer.rate} Hz, since it cannot have {decoding.rate} Hz"
+            text = f"written at {writer.rate} Hz, since its type cannot have {decoding.rate} Hz"
             click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
         lost_tags = [] if target == STREAM else writer.lost_tags
         if lost_tags and not quiet:
-            text = f"{'raw' if raw else kind} cannot hold its tags: {', '.join(lost_tags)}"
+            text = f"{'raw' if raw else kind} cannot hold the tags {', '.join(lost_tags)}"
             click.echo(f"pcodec: {name_of(target)}: {text}", err=True)
         if verbose:
             summary(target, position / decoding.rate, started)
@@ -220,7 +220,7 @@ def decode(
         return Outcome(position / decoding.rate, damages, lost_tags)
 
     def read(source: Path, decoding: Any) -> Iterator[Any]:
-        with named(source):  # not the output's, though that is open
+        with named(source):  # errors name the input here, although the output is open
             yield from decoding.blocks()
 
     return run_jobs(jobs, threads, quiet, as_json, remove, do)

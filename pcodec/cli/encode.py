@@ -36,12 +36,12 @@ class Channel(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
         if value == "mix":
             return None
         if not (value.isdecimal() and int(value)):
-            self.fail(f"{value!r} is neither a number from 1 nor 'mix'", param, ctx)
+            self.fail(f"{value!r} is neither a channel number (1, 2, ...) nor 'mix'", param, ctx)
         return int(value) - 1
 
 
 class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A bit rate in kbit/s, such as 5, or in bit/s, such as 5000; given as bit/s."""
+    """A bit rate in kbit/s, such as 5, or from 200 on in bit/s, such as 5000; becomes bit/s."""
 
     name = "kbit/s"
 
@@ -53,7 +53,7 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
         except ValueError:
             number = 0.0
         if not 0 < number < math.inf:
-            self.fail(f"{value!r} is no bit rate in kbit/s, such as 5", param, ctx)
+            self.fail(f"{value!r} is not a bit rate in kbit/s, such as 5", param, ctx)
         return number if number >= 200 else 1000 * number
 
 
@@ -72,14 +72,14 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
 @click.option(
     "--bitrate",
     type=KilobitsPerSecond(),
-    help="Average kbit/s for speech, below what --compact takes: at some loss.",
+    help="Average bit rate for speech in kbit/s, below that of --compact, at some loss of quality.",
 )
 @click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
 @click.option(
     "--block",
     type=click.IntRange(1, 255),
-    help="Columns of 32 ms per block: more cost less, fewer wait less (default: 32, with --compact"
-    " 64, live 5).",
+    help="Columns of 32 ms per block: more save bytes, fewer shorten the delay (default: 32; with"
+    " --compact 64, with --live 5).",
 )
 @click.option(
     "--channel",
@@ -93,7 +93,7 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
 @click.option(
     "--ignore-length",
     is_flag=True,
-    help="Take all for samples that follows a header, whatever length it states.",
+    help="Read samples to the end of the input, whatever length its header states.",
 )
 @options.run_options
 def encode(
@@ -125,7 +125,7 @@ def encode(
 
     IN is any file that libsndfile reads (WAV, FLAC, Ogg, MP3, ...), of any rate and channel
     count; it is resampled to 16 kHz and mixed down to mono. "-" is standard input or output.
-    The output keeps the time of a file's last change, and its tags (title, artist, ...).
+    The output keeps the modification time and the tags (title, artist, ...) of IN.
 
     Examples:
 
@@ -149,9 +149,9 @@ def encode(
     from pcodec.pcx import compact as compact_
     from pcodec.pcx.transcode import encode_stream
 
-    codec = Codec(chosen, device=device, threads=1 if jobs.workers else threads)
+    codec = Codec(chosen, device=device, threads=1 if jobs.parallel else threads)
     if bitrate is not None:
-        compact_.strength_for(chosen, bitrate)  # says now if it cannot be had
+        compact_.strength_for(chosen, bitrate)  # fails before the work if the model cannot
     elif compact:
         compact_.load(chosen)
 
@@ -177,7 +177,7 @@ def encode(
 
                 def blocks() -> Iterator[audio.Samples]:
                     size = audio.BLOCK_SECONDS if source.is_file() and not live else 512 / 16000
-                    with named(source):  # not the output's, though that is open
+                    with named(source):  # errors name the input here, although the output is open
                         for block in reader.blocks(size):
                             yield block
                             bar.update(len(block) / reader.rate)
@@ -208,7 +208,7 @@ def encode(
 
 
 def check_written(path: Path, writer: Writer) -> None:
-    """PcodecError unless a file, read back, holds what was written into it."""
+    """PcodecError unless a file, read back, is intact and has all columns that were written."""
     chain = scan(path)
     if chain.faults or (chain.number, chain.columns) != (1, writer.columns):
-        raise PcodecError.of_file(path, "is not whole when it is read back; its source is kept")
+        raise PcodecError.of_file(path, "is not intact when read back; its source is kept")

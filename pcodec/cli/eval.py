@@ -21,8 +21,8 @@ from pcodec.eval.metrics import METRICS
 
 
 @contextlib.contextmanager
-def kept(keep: bool) -> Iterator[Path]:
-    """The folder of coded files and scores: the user's cache, or a temporary one."""
+def open_cache(keep: bool) -> Iterator[Path]:
+    """The folder of coded files and scores: the user's cache if ``keep``, else a temporary one."""
     if keep:
         try:
             cache = folders.cache_folder() / "eval"
@@ -73,8 +73,7 @@ def table(document: dict[str, Any]) -> str:
     "--codec", "specs", multiple=True, metavar="SPEC",
     help="Codec to measure (repeatable): pcodec, pcodec-hifigan, pcodec-compact, pcodec-5, opus-8, "
     "speex-7.75, amrwb-8.85, codec2-3.2, lc3-16 (the number is kbit/s), original; 'all' for all of "
-    "them; "
-    "'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
+    "them; 'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
     "'NAME=python:MODULE:FUNCTION'; 'NAME=model:DIR' for another model.  [default: pcodec]",
 )  # fmt: skip
 @click.option(
@@ -86,7 +85,7 @@ def table(document: dict[str, Any]) -> str:
 @click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`).")
 @click.option(
     "--samples", type=click.IntRange(0), default=4, show_default=True,
-    help="With -o: files whose audio is kept beside OUTPUT, for the report.",
+    help="With -o: files whose audio is open_cache beside OUTPUT, for the report.",
 )  # fmt: skip
 @click.option(
     "--workers",
@@ -130,10 +129,10 @@ def eval(  # noqa: A001
         raise click.UsageError(f"unknown metrics: {', '.join(sorted(unknown))}")
     if output is not None:
         if output == STREAM:
-            raise click.UsageError("-o needs the name of a file: standard output has the table")
+            raise click.UsageError("-o needs a file name: the table goes to standard output")
         if output.exists() and not force:
             raise PcodecError(f"{output}: exists; -f replaces it")
-        if not os.access(output.parent, os.W_OK):  # found out now, not after the work
+        if not os.access(output.parent, os.W_OK):  # checked before the work, not after it
             raise PcodecError(f"{output.parent}: cannot be written to")
     try:
         from pcodec.eval import peers
@@ -141,7 +140,7 @@ def eval(  # noqa: A001
     except ImportError as error:
         raise needs_extra("eval", "eval", error) from error
     models.find(model)
-    with kept(not no_cache) as folder:
+    with open_cache(not no_cache) as folder:
         count = threads_for(workers)
         job = Evaluation(data, peers.expand(specs, model), names, model, count, folder, quiet)
         document = job.run()
@@ -163,7 +162,7 @@ def eval(  # noqa: A001
             click.echo(json.dumps(codec))
     else:
         click.echo(table(document))
-    # A metric may have reason to refuse a file.
+    # A score that is undefined for a file is no error of the command.
     uncoded = any(r["metric"] is None for r in refused)
     nothing = all(codec["absent"] for codec in document["codecs"])
     return EXIT_ERROR if uncoded or nothing else 0

@@ -1,4 +1,4 @@
-"""``pcodec info``; loads no networks, but for --grid."""
+"""``pcodec info``; only --grid loads networks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def scan(
     pieces: list[Piece] | None = None,
     entropy: Callable[[Header], EntropyCoder] | None = None,
 ) -> Chain:
-    """Reads a whole file, checking every checksum; leaves what is in it in ``pieces``.
+    """Reads a whole file and checks every checksum; appends its columns to ``pieces``.
 
-    entropy: as of `Parser`.
+    entropy: see `Parser`.
     """
     chain = Chain(entropy=entropy)
     with open_input(path) as stream, named(path):
@@ -40,8 +40,8 @@ def scan(
     return chain
 
 
-def by_model(model: Model | None) -> Callable[[Header], EntropyCoder]:
-    """What finds the entropy model of a stream, once one is needed."""
+def entropy_loader(model: Model | None) -> Callable[[Header], EntropyCoder]:
+    """A function that loads the entropy model of a stream; called only when it is needed."""
 
     def find(header: Header) -> EntropyCoder:
         from pcodec.pcx.compact import entropy_model
@@ -52,7 +52,7 @@ def by_model(model: Model | None) -> Callable[[Header], EntropyCoder]:
 
 
 def describe(path: Path, chain: Chain) -> dict[str, Any]:
-    """What `info` says of a file, with stable keys."""
+    """What `info` prints about a file, with stable keys."""
     header, seconds = chain.header_, chain.start
     links, rates = chain.links, {link.header.source_rate for link in chain.links}
     frames = [link.source_frames for link in links if link.source_frames is not None]
@@ -102,14 +102,14 @@ def model_of(header: Header) -> str | None:
 
 
 def text(about: dict[str, Any]) -> str:
-    """The same for a person."""
+    """The same as lines of text."""
     rate = about["file_bit_rate"]
     lines = [
         shown(about["file"]),
         f"  duration       {about['duration']:.3f} s, from {about['source_rate']} Hz",
         f"  model          {about['model'] or 'not installed'} ({about['bitstream_id']})",
         f"  codec rate     {about['codec_bit_rate']:.0f} bit/s"
-        f" ({about['rows']} x {about['bits']} bit a column)",
+        f" ({about['rows']} x {about['bits']} bit per column)",
         f"  on disk        {about['file_bytes']} bytes"
         + (f", {rate:.0f} bit/s with all overhead" if rate else ""),
         f"  stream         version {about['version']}, {about['columns']} columns"
@@ -131,7 +131,7 @@ def text(about: dict[str, Any]) -> str:
 def draw(
     path: Path, grid: Path, force: bool, model: Model | None, header: Header, pieces: list[Piece]
 ) -> None:
-    """The picture of --grid."""
+    """Draws the picture of --grid."""
     try:
         import matplotlib.colors  # noqa: F401
 
@@ -154,7 +154,7 @@ def draw(
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON object a line: of each file, and with -r what became of all.",
+    help="Print one JSON object per line: one per file, and with -r a summary.",
 )
 @click.option(
     "--grid",
@@ -185,7 +185,7 @@ def info(
     if grid is not None and (len(files) > 1 or recursive):
         raise click.UsageError("--grid draws one file")
     if grid == STREAM:
-        raise click.UsageError("--grid needs the name of a file: standard output has the text")
+        raise click.UsageError("--grid needs a file name: the text goes to standard output")
     if model and grid is None:
         raise click.UsageError("--model is for --grid")
     found, _ = find_files(files, recursive, is_pcx)
@@ -196,7 +196,7 @@ def info(
     for path in found.files:
         try:
             pieces: list[Piece] | None = None if grid is None else []
-            entropy = None if grid is None else by_model(chosen)
+            entropy = None if grid is None else entropy_loader(chosen)
             about = describe(path, chain := scan(path, pieces, entropy))
             if grid is not None and pieces is not None:
                 if chain.number > 1:

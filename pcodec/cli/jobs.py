@@ -1,4 +1,4 @@
-"""Which files a command is to do, and doing them."""
+"""Finds the files that a command processes, and processes them."""
 
 from __future__ import annotations
 
@@ -22,45 +22,47 @@ from pcodec.errors import PcodecError
 
 
 class Found(NamedTuple):
-    """What is in a folder, or in several."""
+    """The contents of one or more folders."""
 
     files: list[Path]
-    """of the type that is wanted"""
+    """Files of the type that the command reads."""
     passed_over: list[Path]
+    """Files of other types, and links to folders."""
     unreadable: list[OSError]
-    """why folders could not be looked into"""
+    """One error per folder that could not be listed."""
 
 
 class Jobs(NamedTuple):
-    """What there is to do."""
+    """The files that a command processes."""
 
     todo: list[tuple[Path, Path]]
-    """(input, output) of each file"""
+    """(input, output) of each file to process."""
     many: bool
-    """whether a folder is filled, and a bad file does not stop the rest"""
-    there: Sequence[tuple[Path, Path]] = ()
-    """the same of files whose outputs are there already"""
+    """Whether the outputs go into a folder. Then a bad file does not stop the others."""
+    existing: Sequence[tuple[Path, Path]] = ()
+    """(input, output) of each file whose output exists, with --resume."""
     passed_over: Sequence[Path] = ()
-    """files in folders that are of another type"""
     unreadable: Sequence[OSError] = ()
+    """Both as in `Found`."""
 
     @property
-    def workers(self) -> bool:
-        """Whether files are done side by side, each on one core."""
+    def parallel(self) -> bool:
+        """Whether several files are processed at a time, each on one core."""
         return self.many and len(self.todo) > 1
 
 
 class Outcome(NamedTuple):
-    """What became of a file that was done."""
+    """The result of processing one file."""
 
     seconds: float
-    """of audio"""
+    """Seconds of audio."""
     damages: Sequence[str] = ()
+    """Damages of the input, one line each."""
     losses: Sequence[str] = ()
-    """What of a whole input did not come through, such as samples that were clipped."""
+    """What the output lacks although the input is intact, such as tags; one line each."""
 
 
-def look_into(folder: Path, is_input: Callable[[Path], bool]) -> Found:
+def list_folder(folder: Path, is_input: Callable[[Path], bool]) -> Found:
     """The files below a folder, in the order of their names; links to folders are not followed."""
     files, passed_over, unreadable = list[Path](), list[Path](), list[OSError]()
     for here, folders, names in os.walk(folder, onerror=unreadable.append):
@@ -75,17 +77,17 @@ def look_into(folder: Path, is_input: Callable[[Path], bool]) -> Found:
 def find_files(
     paths: Sequence[Path], recursive: bool, is_input: Callable[[Path], bool]
 ) -> tuple[Found, list[Path]]:
-    """The files of paths and of folders among them, and the folder that each was found in.
+    """The files among ``paths`` and in the folders among them, and the folder of each file.
 
-    UsageError if a folder is not to be looked into, or there is nothing to do.
+    UsageError if there is a folder and ``recursive`` is False, or if no file is found.
     """
     found, roots = Found([], [], []), list[Path]()
     for path in paths:
         here = Found([path], [], [])
         if path != STREAM and path.is_dir():
             if not recursive:
-                raise click.UsageError(f"{path} is a folder; give -r to take what is in it")
-            here = look_into(path, is_input)
+                raise click.UsageError(f"{path} is a folder; give -r to take the files in it")
+            here = list_folder(path, is_input)
         roots += [path if path.is_dir() else path.parent] * len(here.files)
         found.files.extend(here.files)
         found.passed_over.extend(here.passed_over)
@@ -106,10 +108,10 @@ def find_jobs(
     is_output: Callable[[Path], bool],
     resume: bool = False,
 ) -> Jobs:
-    """The files to do; raises UsageError before anything is done.
+    """Pairs inputs with outputs; UsageError, before any work, if the arguments do not fit.
 
-    `is_input` chooses files in a folder; `is_output` keeps an input from being taken for
-    an output.
+    is_input: which files in a folder are inputs. is_output: which names an output may have, so
+    that a second input is not taken for one.
     """
     if output_dir is None:
         if recursive or resume:
@@ -125,17 +127,17 @@ def find_jobs(
         for path, root in zip(found.files, roots, strict=True)
     ]
     targets = _targets(found.files, folders, suffix, resume)
-    # An output appears under its name only when it is whole.
+    # An output that exists is complete: it gets its name last.
     pairs = list(zip(found.files, targets, strict=True))
     todo = [(source, target) for source, target in pairs if not (resume and target.is_file())]
-    there = [(source, target) for source, target in pairs if resume and target.is_file()]
+    existing = [(source, target) for source, target in pairs if resume and target.is_file()]
     outputs = {os.path.abspath(target) for target in targets}  # noqa: PTH100 (links are kept)
     passed_over = [
         path
         for path in found.passed_over
         if os.path.abspath(path) not in outputs  # noqa: PTH100
     ]
-    return Jobs(todo, True, there, passed_over, found.unreadable)
+    return Jobs(todo, True, existing, passed_over, found.unreadable)
 
 
 def _single(
@@ -160,7 +162,7 @@ def _single(
         raise click.UsageError(f"{target} is a folder; give it with -d")
     if regular and not is_output(target):
         raise click.UsageError(
-            f"{target}: not a name for an output here; for more than one input, give -d DIR"
+            f"{target}: the suffix is not that of an output; for more than one input, give -d DIR"
         )
     return source, target
 
@@ -176,7 +178,7 @@ def _renamed(source: Path, suffix: str) -> str:
 def _targets(
     sources: Sequence[Path], folders: Sequence[Path], suffix: str, resume: bool
 ) -> list[Path]:
-    """The output of each file. Those of one name keep their suffixes: a.wav.pcx, a.flac.pcx."""
+    """The output of each file. Equal names keep their suffixes: a.wav.pcx and a.flac.pcx."""
     pairs = list(zip(sources, folders, strict=True))
     whole = [folder / (source.name + suffix) for source, folder in pairs]
     targets = [folder / _renamed(source, suffix) for source, folder in pairs]
@@ -186,7 +188,7 @@ def _targets(
         if kept == targets:
             break
         targets = kept
-    if resume:  # what once made a file keep all of its name may be gone
+    if resume:  # the file whose equal name made another keep its suffix may have been removed
         taken = set(targets)
         targets = [
             w if w not in taken and w.is_file() else t for w, t in zip(whole, targets, strict=True)
@@ -202,15 +204,13 @@ def _targets(
 
 
 def check_streams(jobs: Jobs, as_json: bool, remove: bool) -> None:
-    """UsageError if a stream is where --json or --rm can have none."""
+    """UsageError if --json or --rm meets a standard stream, or --rm a device."""
     for source, target in jobs.todo:
         if as_json and target == STREAM:
-            raise click.UsageError(
-                "--json needs standard output, which the audio or stream goes to"
-            )
+            raise click.UsageError("--json needs standard output, but the output goes there")
         for path in (source, target):
             if remove and (path == STREAM or (path.exists() and not path.is_file())):
-                raise click.UsageError(f"--rm is for files, and {name_of(path)} is none")
+                raise click.UsageError(f"--rm is for files, and {name_of(path)} is not a file")
 
 
 def run_jobs(
@@ -221,12 +221,12 @@ def run_jobs(
     remove: bool,
     do: Callable[[Path, Path, Progress | None], Outcome],
 ) -> int:
-    """Does each job, and removes its source after it if that is wanted. Returns the exit code.
+    """Processes the files, and removes each input after it if ``remove``. Returns the exit code.
 
-    One job raises its error; among many, a bad file is reported and the rest goes on.
-    ``do`` is given the bar that many files share.
+    A single file raises its error. Of many files, a bad one is reported and the others go on.
+    do: processes one file (input, output, the progress bar that many files share).
     """
-    umask()  # which only a process that does nothing else can ask for
+    umask()  # cached now: to read it later would change it for a moment in all threads
     tally = Tally(as_json)
 
     def one(source: Path, target: Path, bar: Progress | None) -> Outcome:
@@ -235,11 +235,11 @@ def run_jobs(
         if before is not None and not (outcome.damages or outcome.losses):
             remove_source(source, target, before)
         elif before is not None and not quiet:
-            click.echo(f"pcodec: {name_of(source)}: is kept, since not all came through", err=True)
+            click.echo(f"pcodec: {name_of(source)}: is kept, as its output is incomplete", err=True)
         return outcome
 
     def add(source: Path, target: Path, outcome: Outcome | str) -> None:
-        if isinstance(outcome, str):  # an error's line, not all that the error holds
+        if isinstance(outcome, str):  # the line of an error
             tally.add("failed", source, target, messages=[outcome])
         else:
             status = "damaged" if outcome.damages else "done"
@@ -259,7 +259,7 @@ def run_jobs(
             target.parent.mkdir(parents=True, exist_ok=True)
             return one(source, target, bar)
         except (PcodecError, OSError, click.UsageError) as error:
-            hint = ", --resume passes over it" * isinstance(error, OutputExistsError)
+            hint = ", --resume skips it" * isinstance(error, OutputExistsError)
             click.echo(f"pcodec: {error_line(error)}{hint}", err=True)
             return error_line(error)
         finally:
@@ -267,10 +267,10 @@ def run_jobs(
 
     tally.add_passed_over(jobs.passed_over, quiet)
     tally.add_unreadable(jobs.unreadable)
-    for source, target in jobs.there:
+    for source, target in jobs.existing:
         tally.add("there already", source, target)
     bar = Progress("all", None, quiet, [source for source, _ in jobs.todo])
-    count = threads_for(threads) if jobs.workers else 1
+    count = threads_for(threads) if jobs.parallel else 1
     pool = ThreadPoolExecutor(count)
     with pool, contextlib.closing(bar):
         futures = [pool.submit(job, *files) for files in jobs.todo]
@@ -285,20 +285,20 @@ def run_jobs(
 
 
 def is_audio(path: Path) -> bool:
-    """Whether a name is that of an audio file."""
+    """Whether a file name has a suffix of audio files."""
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def is_raw(path: Path) -> bool:
-    """Whether a name is that of headerless samples."""
+    """Whether a file name has a suffix of headerless samples."""
     return path.suffix.lower() in (".raw", ".pcm")
 
 
 def is_pcx(path: Path) -> bool:
-    """Whether a name is that of a coded file."""
+    """Whether a file name has the suffix .pcx."""
     return path.suffix.lower() == ".pcx"
 
 
-def is_neither(path: Path) -> bool:
-    """Whether a name promises no kind of file that headerless samples are not."""
+def may_be_raw(path: Path) -> bool:
+    """Whether a file of headerless samples may have this name: no suffix of audio, no .pcx."""
     return not (is_audio(path) or is_pcx(path))

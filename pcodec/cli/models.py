@@ -49,8 +49,8 @@ def models(
     """List the installed models, with bit rate, licence and scores; add or remove one.
 
     Models come with the package, lie in the folders that the environment variable PCODEC_MODELS
-    names, or were installed with --add. Every command takes a model by its name. To decode, the
-    model that made the .pcx file is found by itself.
+    names, or were installed with --add. Every command takes a model by its name. Decoding finds the
+    model of a .pcx file without being told.
 
     Examples:
 

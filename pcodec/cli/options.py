@@ -27,9 +27,9 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class InputPath(click.Path):
-    """A file, or "-"; one that cannot be read is found out when it is its turn.
+    """A file, or "-". Whether it can be read is found out only when its turn comes.
 
-    A shell completes it to folders, and to files of some suffixes.
+    Shell completion offers folders, and files with the given suffixes.
     """
 
     def __init__(self, suffixes: Iterable[str]) -> None:
@@ -38,7 +38,7 @@ class InputPath(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         path = super().convert(value, param, ctx)
-        # A file of that name, which pathlib would take for the stream.
+        # "./-" is a file, but pathlib shortens it to "-", which is the standard stream.
         return Path.cwd() / path if path == STREAM and os.fspath(value) != "-" else path
 
     def shell_complete(
@@ -52,7 +52,7 @@ class InputPath(click.Path):
         return [CompletionItem(name) for name in names]
 
     def _below(self, start: str) -> list[str]:
-        """The names that begin so; folders with a slash at the end."""
+        """The paths that begin with ``start``; folders end with a slash."""
         folder, begin = os.path.split(start)
         try:
             paths = sorted(Path(folder or ".").expanduser().iterdir())
@@ -82,7 +82,7 @@ class ModelName(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
 
 
 def paths_argument(suffixes: Iterable[str]) -> Callable[[Any], Any]:
-    """The input of a command that writes one, and its output; or many inputs."""
+    """The arguments IN [OUT], or many inputs."""
     return click.argument("paths", nargs=-1, required=True, type=InputPath(suffixes))
 
 
@@ -97,12 +97,14 @@ def model_option(what: str) -> Callable[[Any], Any]:
 
 
 files_argument = click.argument("files", nargs=-1, required=True, type=InputPath([".pcx"]))
-recursive_option = click.option("-r", "--recursive", is_flag=True, help="Take folders.")
+recursive_option = click.option(
+    "-r", "--recursive", is_flag=True, help="Take all files in folders."
+)
 json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON object a line on standard output: of each file, and a summary.",
+    help="Print one JSON object per line on standard output: one per file, and a summary.",
 )
 output_options = options(
     click.option(
@@ -116,18 +118,18 @@ output_options = options(
         "-d",
         "--output-dir",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Take many inputs; write the outputs here.",
+        help="Folder for the outputs; allows many inputs.",
     ),
     click.option(
-        "-r", "--recursive", is_flag=True, help="Take folders; mirror their tree under -d."
+        "-r", "--recursive", is_flag=True, help="Take all files in folders; -d mirrors the tree."
     ),
     click.option("-f", "--force", is_flag=True, help="Replace an existing output."),
-    click.option("--resume", is_flag=True, help="With -d: pass over what is there already."),
+    click.option("--resume", is_flag=True, help="With -d: skip files whose output exists."),
     click.option(
         "--rm",
         "remove",
         is_flag=True,
-        help="Remove each input after its output is whole; never one that is damaged.",
+        help="Remove each input after its output is complete; a damaged input is kept.",
     ),
     json_option,
 )
@@ -143,10 +145,10 @@ run_options = options(
     click.option(
         "--threads",
         type=click.IntRange(1),
-        help="CPU threads (default: one a core; of a single file up to 8).",
+        help="CPU threads (default: one per core; at most 8 for a single file).",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    click.option("-q", "--quiet", is_flag=True, help="Print errors only: no progress, no summary."),
+    click.option("-v", "--verbose", is_flag=True, help="Print duration and speed of each file."),
 )
 raw_options = options(
     click.option("--raw", is_flag=True, help="Headerless mono PCM instead of an audio file."),

@@ -1,4 +1,4 @@
-"""Where a command reads from and writes to: files that appear when they are whole, streams."""
+"""Inputs and outputs of commands: standard streams, and files that appear only when complete."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ STREAM = Path("-")
 
 
 class OutputExistsError(PcodecError):
-    """An output would replace a file."""
+    """The output exists, and replacing it was not asked for."""
 
 
 @cache
 def umask() -> int:
-    """What the process takes from the permissions of new files."""
+    """The umask of the process: permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def name_of(source: Path) -> str:
-    """What an input is called in messages."""
+    """The name of an input in messages."""
     return "standard input" if source == STREAM else shown(source)
 
 
@@ -59,14 +59,14 @@ def named(path: Path) -> Iterator[None]:
 
 
 def unbuffered_stdin() -> BinaryIO:
-    """Standard input, giving what there is as it arrives."""
+    """Standard input without a buffer: a read returns what has arrived."""
     if sys.stdin is None:
         raise PcodecError.of_file("standard input", "closed")
     return cast(BinaryIO, BlockingStdin(os.dup(sys.stdin.fileno()), "rb"))
 
 
 class BlockingStdin(io.FileIO):
-    """Standard input; where it does not block, for which `read` has None, it is waited for."""
+    """Standard input whose `read` waits for data even if the descriptor is non-blocking."""
 
     def read(self, size: int | None = -1) -> bytes:
         while (data := super().read(size)) is None:
@@ -74,10 +74,10 @@ class BlockingStdin(io.FileIO):
         return data
 
 
-class PatientFile(io.FileIO):
-    """A stream that takes all that is written, waiting where it does not block.
+class BlockingOutput(io.FileIO):
+    """An output whose `write` takes all bytes, and waits even if the descriptor is non-blocking.
 
-    One that appends to a file cannot seek: whatever is written there cannot be mended.
+    An output that appends (O_APPEND) counts as not seekable: its earlier bytes cannot be changed.
     """
 
     def seekable(self) -> bool:
@@ -85,7 +85,7 @@ class PatientFile(io.FileIO):
         return super().seekable() and not appends
 
     def write(self, data: Any) -> int:
-        """All of it: on a disk that fills up, the rest is an error, not a count."""
+        """Writes all bytes. On a full disk that is an error, not a short count."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         while len(rest):
@@ -115,7 +115,7 @@ def open_output(
 ) -> Iterator[BinaryIO]:
     """A file that appears under its name only when all has been written, or standard output.
 
-    keep_times: whether it takes the times of access and change of the source, if that is a file.
+    keep_times: whether the file gets the access and modification times of the source.
     """
     if path == STREAM:
         if sys.stdout is None:
@@ -124,15 +124,15 @@ def open_output(
             raise _terminal()
         sys.stdout.flush()
         with named(Path("standard output")):
-            yield cast(BinaryIO, PatientFile(sys.stdout.fileno(), "wb", closefd=False))
+            yield cast(BinaryIO, BlockingOutput(sys.stdout.fileno(), "wb", closefd=False))
         return
     if path.exists() and not path.is_file():  # a device or a pipe, which has no other name
-        with named(path), PatientFile(path, "wb") as file:
+        with named(path), BlockingOutput(path, "wb") as file:
             if file.isatty():
                 raise _terminal()
             yield cast(BinaryIO, file)
         return
-    path = Path(os.path.realpath(path))  # a link stays, what it leads to is replaced
+    path = Path(os.path.realpath(path))  # a symbolic link stays, its target is replaced
     if path.exists():
         if source != STREAM and source.exists() and path.samefile(source):
             raise click.UsageError(f"{path}: input and output are the same file")
@@ -159,7 +159,7 @@ def open_output(
 
 
 def _put(part: Path, path: Path, force: bool) -> None:
-    """Gives a finished file its name; unless forced, never the name of another one."""
+    """Renames a finished file to ``path``; without ``force`` it never replaces another one."""
     if not force:
         try:
             path.hardlink_to(part)
@@ -181,7 +181,7 @@ def _exists(path: Path) -> OutputExistsError:
 
 
 def remove_source(source: Path, output: Path, before: os.stat_result) -> None:
-    """Removes an input whose output is whole; ``before`` is what was known of it at the start."""
+    """Removes an input whose output is complete. before: its stat before it was read."""
     now = source.stat()
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (
         before.st_ino,
@@ -192,7 +192,7 @@ def remove_source(source: Path, output: Path, before: os.stat_result) -> None:
     with contextlib.suppress(PermissionError):  # Windows opens no folders
         folder = os.open(output.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # after a power failure one of the two is there
+            os.fsync(folder)  # so that no power failure loses both files
         finally:
             os.close(folder)
     source.unlink()

@@ -1,4 +1,4 @@
-"""What a command says while it works."""
+"""Progress bars, and the line about a finished file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pcodec.errors import shown
 
 
 class Progress:
-    """A bar in seconds of audio, on stderr, if that is a terminal.
+    """A progress bar in seconds of audio, on stderr if that is a terminal.
 
-    Of many files done side by side all share one bar, and one word to stop. How long it will
-    take is foreseen by their bytes, since their seconds are not known.
+    Files that are processed in parallel share one bar, and `stopped` interrupts them all. The
+    time left is estimated from the sizes of the files, as their durations are not known yet.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Progress:
         self._sizes = {} if self._bar.disable else {file: _size(file) for file in files}
 
     def update(self, seconds: float) -> None:
-        """So much more is done; raises KeyboardInterrupt if all is to stop."""
+        """Adds seconds of finished audio; KeyboardInterrupt if `stopped` is set."""
         if self.stopped:
             raise KeyboardInterrupt
         with self._lock:
             self._bar.update(seconds)
 
     def next_file(self, file: Path) -> None:
-        """One more file is done."""
+        """Counts a finished file."""
         if not self._many or self._bar.disable:
             return
         with self._lock:
@@ -70,7 +70,7 @@ class Progress:
 
 
 def _size(file: Path) -> int:
-    """Bytes of a file; 0 where it is not known."""
+    """Size of a file in bytes; 0 if it is not known."""
     try:
         return file.stat().st_size
     except OSError:
@@ -81,7 +81,7 @@ def _size(file: Path) -> int:
 def progress(
     name: Path, seconds: float | None, quiet: bool, shared: Progress | None
 ) -> Iterator[Progress]:
-    """The bar of a file, or the one that many share."""
+    """The shared bar if there is one, else a bar of the file's own."""
     if shared is not None:
         yield shared
         return
@@ -90,7 +90,7 @@ def progress(
 
 
 def summary(target: Path, seconds: float, started: float) -> None:
-    """One line about a finished job."""
+    """Prints duration and speed of a finished file."""
     took = time.perf_counter() - started
     click.echo(
         f"{shown(target)}: {seconds:.2f} s at {seconds / took:.0f} times real time", err=True

@@ -1,4 +1,4 @@
-"""What became of files: counted, told in a line, or as JSON for a machine."""
+"""Counts the files of a command by status; prints the counts as a line, the files as JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pcodec.cli import EXIT_DAMAGED, EXIT_ERROR, error_line
 from pcodec.errors import shown
 
 STATUSES = ("done", "there already", "passed over", "damaged", "failed")
-NAMED = 5
-"""files passed over that are named on a terminal"""
+MAX_NAMED = 5
+"""How many files that are passed over a message names."""
 
 
 class Tally:
-    """Counts files by what became of them; with ``as_json`` each is a line of standard output."""
+    """Counts files by status; with ``as_json`` also prints each as a line of JSON."""
 
     def __init__(self, as_json: bool) -> None:
         self.counts = dict.fromkeys(STATUSES, 0)
@@ -40,9 +40,9 @@ class Tally:
         seconds: float | None = None,
         messages: Sequence[str] = (),
     ) -> None:
-        """A file; seconds of audio, and what is wrong with it."""
+        """Counts and prints a file. seconds: of audio. messages: what is wrong with the file."""
         self.count(status, seconds or 0.0)
-        self._tell(
+        self._print(
             file=str(file),
             output=None if output is None else str(output),
             status=status.replace(" ", "_"),
@@ -51,32 +51,32 @@ class Tally:
         )
 
     def count(self, status: str, seconds: float) -> None:
-        """Counts a file of so much audio."""
+        """Counts a file with some seconds of audio, and prints nothing."""
         self.counts[status] += 1
         self._seconds += seconds
 
     def add_unreadable(self, errors: Iterable[OSError]) -> None:
-        """Folders that could not be looked into."""
+        """Counts folders that could not be listed as failed files."""
         for error in errors:
             click.echo(f"pcodec: {error_line(error)}", err=True)
             self.add("failed", str(error.filename), messages=[error_line(error)])
 
     def add_passed_over(self, files: Sequence[Path], quiet: bool) -> None:
-        """Files in folders that are not of a type that the command reads."""
+        """Counts files in folders whose type the command does not read."""
         for file in files:
             self.add("passed over", file)
         if files and not quiet:
             what = "1 file" if len(files) == 1 else f"{len(files)} files"
-            more = f", and {len(files) - NAMED} more (--json names all)"
-            names = ", ".join(map(shown, files[:NAMED])) + more * (len(files) > NAMED)
+            more = f", and {len(files) - MAX_NAMED} more (--json names all)"
+            names = ", ".join(map(shown, files[:MAX_NAMED])) + more * (len(files) > MAX_NAMED)
             click.echo(f"pcodec: {what} passed over: {names}", err=True)
 
     def finish(self, show: bool) -> int:
-        """Tells the counts, if there is anything wrong or they are to be shown; the exit code."""
+        """Prints the counts if ``show``, and the summary of --json. Returns the exit code."""
         if self._as_json:
             counts = {status.replace(" ", "_"): count for status, count in self.counts.items()}
             took = time.perf_counter() - self._started
-            self._tell(
+            self._print(
                 summary={**counts, "seconds": round(self._seconds, 6), "elapsed": round(took, 3)}
             )
         if show:
@@ -84,6 +84,6 @@ class Tally:
             click.echo(", ".join(parts), err=True)
         return self.code
 
-    def _tell(self, **what: Any) -> None:
+    def _print(self, **what: Any) -> None:
         if self._as_json:
             click.echo(json.dumps(what))

@@ -44,7 +44,7 @@ def show(steps: Iterator[Step], shards: int, quiet: bool) -> tuple[int, int, flo
     started = time.perf_counter()
     bar = tqdm(
         total=shards,
-        disable=True if quiet else None,  # None: unless stderr is a terminal
+        disable=True if quiet else None,  # None: hidden unless stderr is a terminal
         bar_format=layout,
         postfix=[0, 0.0, 0.0],
         leave=False,

@@ -36,14 +36,14 @@ def table(recipe: dict[str, Any]) -> str:
 
 
 def choose_device(device: str) -> str:
-    """cpu or cuda, by --device; PcodecError if there is no such device."""
+    """cpu or cuda, by --device; PcodecError if torch has no such device."""
     import torch
 
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
         why = "the installed torch is a build for CPUs" if torch.version.cuda is None else "no GPU"
         raise PcodecError(f"--device cuda: torch finds no CUDA device ({why})")
-    return "cuda" if there and device != "cpu" else "cpu"
+    return "cuda" if has_cuda and device != "cpu" else "cpu"
 
 
 @click.command(epilog=f"Stages, in order:\n\n\b\n{_STAGES}")
@@ -150,7 +150,7 @@ def train(
     start = None
     if init is not None:
         start = Path(init) if Path(init).is_dir() else models.find(init).folder
-    # Trainings share what was compiled for them.
+    # All trainings share the cache of compiled steps.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     each = run.shares(names, recipe, minutes) if minutes else {}
     common = (recipe, data, noise, dev, out, start, steps, where)
@@ -162,11 +162,11 @@ def train(
                 if stop.number is not None:
                     break
         except KeyboardInterrupt:
-            click.echo("pcodec: interrupted; what was saved before stays", err=True)
+            click.echo("pcodec: interrupted; what was saved before is kept", err=True)
             stop.number = stop.number or signal.SIGINT
     if stop.number is None:
         if stage == "all":
             click.echo(f"{out} is a model: pcodec encode --model {out} IN OUT", err=True)
         return 0
-    click.echo(f"to go on: pcodec {shlex.join(sys.argv[1:])}", err=True)
+    click.echo(f"to continue: pcodec {shlex.join(sys.argv[1:])}", err=True)
     return 128 + stop.number

@@ -8,7 +8,7 @@ import click
 
 from pcodec import models
 from pcodec.cli import error_line, options
-from pcodec.cli.info import by_model, scan
+from pcodec.cli.info import entropy_loader, scan
 from pcodec.cli.jobs import find_files, is_pcx
 from pcodec.cli.output import named, open_input
 from pcodec.cli.tally import Tally
@@ -18,7 +18,7 @@ from pcodec.pcx.chain import Chain
 
 
 def decode(path: Path, model: Model | None) -> Chain:
-    """Decodes a whole file; gives what `scan` does."""
+    """Decodes a whole file; returns what was read, as `scan` does."""
     from pcodec.pcx.transcode import PcxReader
 
     with open_input(path) as stream, named(path):
@@ -31,10 +31,10 @@ def decode(path: Path, model: Model | None) -> Chain:
 @click.command()
 @options.files_argument
 @options.recursive_option
-@click.option("--full", is_flag=True, help="Decode too.")
+@click.option("--full", is_flag=True, help="Decode each file too.")
 @options.model_option("decode with")
 @options.json_option
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of whole files.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing about intact files.")
 def verify(
     files: tuple[Path, ...],
     recursive: bool,
@@ -46,7 +46,7 @@ def verify(
     """Check .pcx files: every checksum, and with --full that they decode.
 
     FILES are .pcx files, with -r folders of them; "-" is standard input. Exit code 0 if all are
-    whole, 3 if any is damaged, 1 if any cannot be read at all.
+    intact, 3 if any is damaged, 1 if any cannot be read at all.
 
     Examples:
 
@@ -62,7 +62,7 @@ def verify(
     tally.add_unreadable(found.unreadable)
     for path in found.files:
         try:
-            chain = decode(path, chosen) if full else scan(path, entropy=by_model(chosen))
+            chain = decode(path, chosen) if full else scan(path, entropy=entropy_loader(chosen))
         except (PcodecError, OSError) as error:
             click.echo(f"pcodec: {error_line(error)}", err=True)
             tally.add("failed", path, messages=[error_line(error)])

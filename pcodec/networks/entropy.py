@@ -1,7 +1,7 @@
-"""How likely each index is, given those before it. See `pcodec.runtime.entropy`.
+"""The probability model of indices, for training. See `pcodec.runtime.entropy`.
 
-Trained with its values rounded to the whole numbers that the coder computes with; gradients pass
-straight through (Bengio et al. 2013).
+It is trained with its values rounded to the integers that the coder computes with; gradients
+ignore the rounding (straight-through estimator, Bengio et al. 2013).
 """
 
 from __future__ import annotations
@@ -15,42 +15,43 @@ from torch import Tensor, nn
 from pcodec.config import ENTROPY_FAR, ENTROPY_MAX, ENTROPY_NEAR, CodecConfig
 
 ACTIVATION_STEPS = 16
-"""Steps of an activation, and of an embedding, from 0 to 1."""
+"""Integer that stands for an activation, or an embedding, of 1."""
 MAX_SHIFT = 14
+"""Most fractional bits of a weight."""
 
 
 def _rounded(x: Tensor, value: Tensor) -> Tensor:
-    """The value of ``value``, the gradient of ``x``."""
+    """A tensor with the value of ``value`` and the gradient of ``x``."""
     return x + (value - x).detach()
 
 
 def shifts(weight: Tensor) -> Tensor:
-    """Of weights (out_channels, channels): the powers of two that their steps are, for each output.
+    """Fractional bits of weights (out_channels, channels), per output.
 
-    As small as 8 bits allow, and so that no sum leaves what a float32 holds exactly.
+    As many as fit 8-bit weights, and sums that a float32 holds exactly.
     """
     most = ENTROPY_MAX / weight.abs().amax(-1).clamp_min(1e-6)
     most = most.minimum((1 << 23) / ENTROPY_MAX / weight.abs().sum(-1).clamp_min(1e-6))
     return most.log2().floor().clamp(1, MAX_SHIFT)
 
 
-def _whole(weight: Tensor) -> Tensor:
-    """Weights rounded to their steps."""
+def _quantized(weight: Tensor) -> Tensor:
+    """Weights rounded to their fractional bits."""
     steps = shifts(weight.detach()).exp2()[..., None]
     return _rounded(weight, (weight * steps).round() / steps)
 
 
 def _rectified(x: Tensor) -> Tensor:
-    """Activations in their steps, 0 to `ENTROPY_MAX` of these."""
+    """Rectified activations, rounded to multiples of 1 / `ACTIVATION_STEPS`."""
     steps = (x * ACTIVATION_STEPS + 0.5).floor().clamp(0, ENTROPY_MAX)
     return _rounded(x.clamp(0, ENTROPY_MAX / ACTIVATION_STEPS), steps / ACTIVATION_STEPS)
 
 
-class Whole(nn.Module):
-    """A linear layer whose weights are whole numbers of steps."""
+class QuantizedLinear(nn.Module):
+    """A linear layer with quantised weights."""
 
     def __init__(self, channels: int, out_channels: int, *biases: int) -> None:
-        """biases: dimensions of the bias before the last, such as one for each row."""
+        """biases: leading dimensions of the bias, for example one bias per row."""
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, channels) / math.sqrt(channels))
         self.bias = nn.Parameter(torch.zeros(*biases, out_channels))
@@ -58,14 +59,14 @@ class Whole(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., channels) -> (..., out_channels)"""
         if self.bias.ndim == 1:
-            return F.linear(x, _whole(self.weight), self.bias)
-        return F.linear(x, _whole(self.weight)) + self.bias
+            return F.linear(x, _quantized(self.weight), self.bias)
+        return F.linear(x, _quantized(self.weight)) + self.bias
 
     def numbers(self, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """What the coder computes with: int8 weights and shifts, int32 biases."""
+        """The integers of the coder: int8 weights and shifts, int32 biases."""
         weight = self.weight.detach() if mask is None else self.weight.detach() * mask
         shift = shifts(weight)
-        # With the half step that makes cutting off a rounding.
+        # Half a step more, so that the coder's rounding down becomes rounding.
         bias = (self.bias.detach() * ACTIVATION_STEPS + 0.5) * shift.exp2()
         return {
             "weight": (weight * shift.exp2()[:, None]).round().to(torch.int8),
@@ -75,14 +76,14 @@ class Whole(nn.Module):
 
     @torch.no_grad()
     def take(self, numbers: dict[str, Tensor]) -> None:
-        """The other way round."""
+        """The inverse of `numbers`."""
         steps = numbers["shift"].float().exp2()
         self.weight.copy_(numbers["weight"] / steps[:, None])
         self.bias.copy_((numbers["bias"] / steps - 0.5) / ACTIVATION_STEPS)
 
 
 class EntropyModel(nn.Module):
-    """Bits that indices take, given those of the columns before and of groups of rows before."""
+    """Bits of indices, given the columns before and the groups of rows before in their column."""
 
     order: Tensor
     place: Tensor
@@ -98,12 +99,12 @@ class EntropyModel(nn.Module):
         self.register_buffer("order", torch.arange(entries))
         self.register_buffer("place", torch.arange(entries), persistent=False)
         self.embedding = nn.Parameter(torch.randn(entries, dim))
-        self.near = Whole(len(ENTROPY_NEAR) * size, width)
-        self.far = Whole(len(ENTROPY_FAR) * width, width)
-        self.column = Whole(width + size, self.rows * self.hidden)
-        self.mix = Whole(self.hidden, self.hidden)
-        self.coarse = Whole(self.hidden, entries // self.lower, self.rows)
-        self.fine = Whole(self.hidden, entries, self.rows)
+        self.near = QuantizedLinear(len(ENTROPY_NEAR) * size, width)
+        self.far = QuantizedLinear(len(ENTROPY_FAR) * width, width)
+        self.column = QuantizedLinear(width + size, self.rows * self.hidden)
+        self.mix = QuantizedLinear(self.hidden, self.hidden)
+        self.coarse = QuantizedLinear(self.hidden, entries // self.lower, self.rows)
+        self.fine = QuantizedLinear(self.hidden, entries, self.rows)
         group = torch.zeros(self.rows, dtype=torch.long)
         for number, rows in enumerate(config.entropy_groups):
             group[list(rows)] = number
@@ -113,10 +114,10 @@ class EntropyModel(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     @torch.no_grad()
-    def plant(self, codebook: Tensor) -> None:
-        """The tree over a codebook (entries, dim): halves along their main direction, and so on.
+    def build_tree(self, codebook: Tensor) -> None:
+        """Builds the tree over a codebook (entries, dim), and initialises the embedding with it.
 
-        What is known of an index begins as its entry.
+        Each node divides its entries into halves along their first principal component.
         """
         groups = [torch.arange(len(codebook))]
         while len(groups) < len(codebook):
@@ -134,25 +135,25 @@ class EntropyModel(nn.Module):
         self.embedding[:, :dims] = deviations[self.order, :dims]
 
     @staticmethod
-    def _seen(x: Tensor, columns: tuple[int, ...]) -> Tensor:
-        """Features (B, T, channels) of so many columns before each, side by side."""
-        padded = F.pad(x, (0, 0, max(columns), 0))
-        last = max(columns)
-        return torch.cat([padded[:, last - k : last - k + x.shape[1]] for k in columns], -1)
+    def _earlier(x: Tensor, distances: tuple[int, ...]) -> Tensor:
+        """Features (B, T, channels) at some distances before each column, concatenated."""
+        start, columns = max(distances), x.shape[1]
+        padded = F.pad(x, (0, 0, start, 0))
+        return torch.cat([padded[:, start - d : start - d + columns] for d in distances], -1)
 
     def _embedding_steps(self) -> Tensor:
-        """The embedding (entries, dim) in whole steps."""
+        """The embedding (entries, dim) as integers."""
         steps = self.embedding.detach() * ACTIVATION_STEPS
         return steps.round().clamp(-ENTROPY_MAX, ENTROPY_MAX)
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Indices (B, columns, rows) -> bits of each, (B, columns, rows)."""
+        """Indices (B, columns, rows) -> bits of each (B, columns, rows)."""
         places = self.place[indices]
         table = _rounded(self.embedding, self._embedding_steps() / ACTIVATION_STEPS)
         x = F.embedding(places, table).flatten(2)
-        near = _rectified(self.near(self._seen(x, ENTROPY_NEAR)))
-        far = _rectified(self.far(self._seen(near, ENTROPY_FAR)))
-        weight = _whole(self.column.weight * self.mask)
+        near = _rectified(self.near(self._earlier(x, ENTROPY_NEAR)))
+        far = _rectified(self.far(self._earlier(near, ENTROPY_FAR)))
+        weight = _quantized(self.column.weight * self.mask)
         sums = F.linear(torch.cat([far, x], -1), weight, self.column.bias)
         features = _rectified(sums).unflatten(-1, (self.rows, self.hidden))
         features = _rectified(self.mix(features))
@@ -163,7 +164,7 @@ class EntropyModel(nn.Module):
         return _bits(self.coarse(features), upper) + _bits(fine, lower)
 
     def numbers(self) -> dict[str, Tensor]:
-        """What the coder computes with, by the names of its file."""
+        """The integers of the coder, under their names in its file."""
         embedding = self._embedding_steps().to(torch.int8)
         numbers = {"order": self.order.to(torch.int32), "embedding": embedding}
         for name in self.LAYERS:
@@ -174,7 +175,7 @@ class EntropyModel(nn.Module):
 
     @torch.no_grad()
     def take(self, numbers: dict[str, Tensor]) -> None:
-        """The other way round; KeyError or RuntimeError if they do not fit."""
+        """The inverse of `numbers`; KeyError or RuntimeError if they do not fit."""
         self.order.copy_(numbers["order"])
         self.place.copy_(self.order.argsort())
         self.embedding.copy_(numbers["embedding"] / ACTIVATION_STEPS)
@@ -184,6 +185,6 @@ class EntropyModel(nn.Module):
 
 
 def _bits(logits: Tensor, symbols: Tensor) -> Tensor:
-    """Bits of symbols (...), by logits (..., symbols) in bits."""
+    """Bits of symbols (...) under logits (..., symbols) in bits."""
     loss = F.cross_entropy(logits.flatten(0, -2) * math.log(2), symbols.flatten(), reduction="none")
     return loss.view(symbols.shape) / math.log(2)

@@ -1,4 +1,4 @@
-"""Blocks of a stream, and what comes out of them."""
+"""Blocks of a stream, and the columns and damages that a reader finds."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def block(kind: bytes, payload: bytes, first_column: int = 0, columns: int = 0) 
 
 
 class Coded(NamedTuple):
-    """A block of kind C that has not been decoded."""
+    """The payload of a block of type C before it is decoded."""
 
     payload: bytes
     columns: int
-    """that it holds"""
+    """Columns in the block."""
     skip: int
-    """of these the first, which have been there before"""
+    """Columns at its start that an earlier block has given already."""
 
 
 class EntropyCoder(Protocol):
-    """What makes indices (columns, rows) of the payloads of blocks of kind C, and back."""
+    """Codes blocks of indices (columns, rows) as payloads of blocks of type C, and back."""
 
     def compress(self, blocks: Sequence[Indices]) -> list[bytes]: ...
 
     def decompress(self, blocks: Sequence[tuple[bytes, int]]) -> list[Indices | None]:
-        """Payloads, each with its columns; None where one does not hold them."""
+        """(payload, columns) of each block -> indices, or None if the payload is invalid."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Columns in order of time; ``indices`` is None where they are lost, or still coded."""
+    """Consecutive columns. ``indices`` is None if they are lost, or not decoded yet (`coded`)."""
 
     first_column: int
     columns: int
@@ -63,7 +63,7 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
-    """Something wrong with a stream. Columns are 0 if no audio is lost."""
+    """A fault of a stream. ``columns`` is 0 if no audio is lost."""
 
     first_column: int
     columns: int

@@ -1,4 +1,4 @@
-"""Streams one after the other, as `cat a.pcx b.pcx` makes them: the links of a chain."""
+"""Concatenated streams, as `cat a.pcx b.pcx` makes them. Each stream is a link of the chain."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _E = TypeVar("_E", bound=PcodecError)
 
 
 class Fault(NamedTuple):
-    """Something wrong with a chain, in seconds from its start."""
+    """A fault of a chain; times in seconds from the start of the chain."""
 
     start: float
     end: float
-    """the start if no audio is lost"""
+    """Equals ``start`` if no audio is lost."""
     reason: str
 
 
 class Link(NamedTuple):
-    """A stream of a chain that was read to its end."""
+    """A stream of a chain, after it was read to its end."""
 
     header: Header
     start: float
-    """seconds from the start of the chain"""
+    """Seconds from the start of the chain."""
     samples: int
-    """at the codec's rate"""
+    """Samples at the codec's rate."""
     columns: int
     source_frames: int | None
-    """as the tags state it: samples at the source's rate"""
+    """Samples at the source's rate, as the tags state them."""
 
     @property
     def seconds(self) -> float:
@@ -41,10 +41,10 @@ class Link(NamedTuple):
 
 
 class Chain:
-    """Reads one stream or more from bytes as they come: `feed`, then `close`.
+    """Reads one or more streams from bytes as they arrive: `feed`, then `close`.
 
-    Each gives (parser, pieces) in order, where a new parser is a new link. A link that cannot be
-    read raises FormatError and its kin, with its place.
+    Both return (parser, pieces) in order; each link has a parser of its own. A link that cannot
+    be read raises FormatError or a subclass, with the number and time of the link.
     """
 
     def __init__(
@@ -54,29 +54,30 @@ class Chain:
         start: float = 0.0,
         entropy: Callable[[Header], EntropyCoder] | None = None,
     ) -> None:
-        """From the first link, or from the middle of a later one, which starts at a second.
+        """Starts at the first link, or in the middle of another one.
 
-        entropy: as of `Parser`.
+        parser: of the link to start in. number: of that link, from 1. start: where that link
+        begins, in seconds. entropy: see `Parser`.
         """
         self.parser = parser or Parser(entropy=entropy)
         self._entropy = entropy
         self.number = number
-        """of the link that is being read, from 1"""
+        """Number of the current link, from 1."""
         self.start = start
-        """seconds, where it starts"""
+        """Where the current link begins, seconds."""
         self.links: list[Link] = []
-        """those that were read; a chain of very many keeps the first ones"""
+        """The links read so far, at most `MAX_NOTES`."""
         self.samples = self.columns = self.blocks = self.bytes_read = self.lost_columns = 0
-        """of the links that were read"""
+        """Totals over the links read so far."""
         self.tags: dict[str, Any] = {}
-        """of the first link, once it was read"""
+        """Tags of the first link, after its end."""
         self._faults: list[Fault] = []
         self._ended = False
-        """whether the parser's link was read to its end"""
+        """Whether the current link was read to its end."""
 
     @property
     def header(self) -> Header | None:
-        """The first link's, once it is there."""
+        """Header of the first link, once it has been read."""
         return self.links[0].header if self.links else self.parser.header
 
     @property
@@ -86,19 +87,19 @@ class Chain:
 
     @property
     def faults(self) -> list[Fault]:
-        """What was wrong so far."""
+        """All faults found so far."""
         return self._faults + self._faults_here()
 
     def feed(self, data: bytes) -> list[tuple[Parser, list[Piece]]]:
-        """Takes the next bytes."""
+        """Reads the next bytes."""
         return self._read(data, final=False)
 
     def close(self) -> list[tuple[Parser, list[Piece]]]:
-        """Says that no bytes follow."""
+        """Ends the chain: no more bytes follow."""
         return self._read(b"", final=True)
 
     def read(self, stream: BinaryIO) -> Iterator[tuple[Parser, list[Piece]]]:
-        """Takes all that a stream has, as it comes."""
+        """Reads a file or pipe to its end, as its bytes arrive."""
         while data := _read_some(stream):
             yield from self.feed(data)
         yield from self.close()
@@ -126,13 +127,13 @@ class Chain:
             )
 
     def named(self, error: _E) -> _E:
-        """An error of the link that is being read, with its place if it is not the first."""
+        """The error with number and time of the current link, unless that is the first one."""
         if self.number == 1:
             return error
         return type(error)(f"stream {self.number}, from {self.start:.2f} s: {error}")
 
     def _end_link(self) -> None:
-        """Adds up what was read."""
+        """Adds the current link to the totals."""
         parser, header = self.parser, self.parser.header_
         frames = parser.tags.get("source_frames")
         link = Link(
@@ -156,7 +157,7 @@ class Chain:
         self._ended = True
 
     def _faults_here(self) -> list[Fault]:
-        """Those of the link that is being read."""
+        """Faults of the current link."""
         if self._ended or not self.parser.damages:
             return []
         header, faults = self.parser.header_, []
@@ -168,7 +169,7 @@ class Chain:
 
 
 class Rest(io.RawIOBase):
-    """A file from an offset on, as a file of its own."""
+    """A file whose position 0 is at an offset of another file."""
 
     def __init__(self, file: BinaryIO, offset: int) -> None:
         self._file, self._offset = file, offset
@@ -185,7 +186,7 @@ class Rest(io.RawIOBase):
 
 
 def _read_some(stream: BinaryIO) -> bytes:
-    """What a stream has now, up to 64 KiB; b"" at its end."""
+    """The bytes that are available now, up to 64 KiB; b"" at the end."""
     read: Any = getattr(stream, "read1", stream.read)
     data: bytes = read(1 << 16)
     return data

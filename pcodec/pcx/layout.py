@@ -39,7 +39,7 @@ HEADER = c.Struct(
     "crc" / c.Int32ul,
 )
 ENTROPY = c.Struct("id" / c.Bytes(16), "crc" / c.Int32ul)
-"""What a header of version 1.1 has after that, if blocks of kind C may follow."""
+"""Second part of the header in version 1.1, for streams with blocks of type C."""
 HEAD = c.Struct(
     "sync" / c.Const(SYNC),
     "type" / c.Bytes(1),
@@ -49,7 +49,7 @@ HEAD = c.Struct(
     "length" / c.Int24ul,
     "crc" / c.Int16ul,
 )
-# A frame index is an array of runs: blocks of as many columns one after the other (numpy reads it).
+# The frame index is an array of runs: consecutive blocks of equal type and columns (for NumPy).
 RUN = np.dtype([("offset", "<u8"), ("first_column", "<u4"), ("blocks", "<u4"), ("columns", "u1")])
 END = c.Struct(
     "columns" / c.Int64ul,
@@ -61,11 +61,11 @@ END = c.Struct(
 HEADER_BYTES, HEAD_BYTES, END_BYTES = (x.sizeof() for x in (HEADER, HEAD, END))
 ENTROPY_BYTES = ENTROPY.sizeof()
 OVERHEAD = HEAD_BYTES + 4
-"""Bytes of a block beside its payload."""
+"""Bytes of a block besides its payload."""
 MAX_HEADER, MAX_PAYLOAD, MAX_RATE = 4096, 0xFFFF, 768_000
-"""What this writer never exceeds: bytes, bytes, Hz."""
+"""Limits of this writer: header in bytes, payload in bytes, sample rate in Hz."""
 
-LOOKS_LIKE = (
+KNOWN_STARTS = (
     (b"RIFF", "a WAV file"),
     (b"OggS", "an Ogg file"),
     (b"fLaC", "a FLAC file"),
@@ -78,7 +78,7 @@ LOOKS_LIKE = (
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The stream's fixed facts. Rates in Hz, lengths in samples at the codec's rate."""
+    """The header of a stream. Rates in Hz; lengths in samples at the codec's rate."""
 
     source_rate: int
     bitstream_id: bytes
@@ -93,11 +93,11 @@ class Header:
     block_columns: int = 32
     serial: int = 0
     entropy_id: bytes | None = None
-    """of what blocks of kind C are coded by; None if there are none"""
+    """Id of the entropy model for blocks of type C; None if the stream has none."""
 
     @property
     def rows(self) -> int:
-        """Indices per column: of the mel's patches, then of the low band's phases."""
+        """Indices per column: the mel patches, then the waveform of the low band."""
         return self.mel_rows + self.phase_rows
 
     @property
@@ -114,12 +114,12 @@ class Header:
 
     @property
     def bit_rate(self) -> float:
-        """bit/s of the bare indices."""
+        """Bit rate of the packed indices alone, bit/s."""
         return self.column_bytes * 8 * self.sample_rate / self.column_samples
 
     @property
     def version(self) -> int:
-        """major << 4 | minor: the oldest that has what the stream needs"""
+        """major << 4 | minor; the oldest version that this stream needs."""
         return 0x10 if self.entropy_id is None else 0x11
 
     def to_bytes(self) -> bytes:
@@ -143,13 +143,13 @@ class Header:
     def from_bytes(cls, data: bytes) -> tuple[Header, int]:
         """The header and its length in bytes.
 
-        Raises FormatError (no .pcx, or nonsense), TruncatedError, ChecksumError,
+        Raises FormatError (not .pcx, or impossible values), TruncatedError, ChecksumError,
         VersionError.
         """
         if not data:
             raise FormatError("the file is empty")
         if data[:8] != MAGIC[: len(data)]:
-            for start, what in LOOKS_LIKE:
+            for start, what in KNOWN_STARTS:
                 if data.startswith(start):
                     raise FormatError(f"not a .pcx speech stream: this looks like {what}")
             raise FormatError("not a .pcx speech stream")
@@ -188,7 +188,7 @@ class Header:
 
 
 def _entropy_id(rest: bytes) -> bytes | None:
-    """What follows the first `HEADER_BYTES` of a header; ChecksumError if it is damaged."""
+    """The entropy id after the first `HEADER_BYTES` of a header; ChecksumError if damaged."""
     if len(rest) < ENTROPY_BYTES:
         return None
     raw = ENTROPY.parse(rest)

@@ -1,4 +1,4 @@
-"""Grids of indices to packed columns and back.
+"""Packs grids of indices into bytes, and unpacks them.
 
 The packed columns are the codec's bare payload, usable without the container (RTP, a
 message, a language model). Bits run from the most significant down; index 0 of a column
@@ -17,14 +17,14 @@ Indices = NDArray[np.uint16]
 
 
 def column_bytes(rows: int, bits: int) -> int:
-    """Bytes a packed column of ``rows`` indices of ``bits`` bits; ValueError if not whole."""
+    """Bytes per packed column of ``rows`` indices of ``bits`` bits; ValueError if not whole."""
     if not (1 <= bits <= 16 and rows >= 1) or rows * bits % 8:
         raise ValueError(f"a column of {rows} x {bits} bits does not fill whole bytes")
     return rows * bits // 8
 
 
 def check_indices(indices: Indices, bits: int) -> None:
-    """ValueError if any is no integer from 0 to below ``2**bits``."""
+    """ValueError unless all are integers from 0 to ``2**bits - 1``."""
     if not np.issubdtype(indices.dtype, np.integer):
         raise ValueError(f"indices must be integers, not {indices.dtype}")
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < 1 << bits:
@@ -37,7 +37,7 @@ def _group(bits: int) -> tuple[int, int]:
 
 
 def pack(indices: Indices, bits: int) -> bytes:
-    """Packs a grid (columns, rows) of indices of so many bits; ValueError if any is not."""
+    """Packs a grid (columns, rows) of indices; ValueError if one does not fit ``bits`` bits."""
     indices = np.asarray(indices)
     if indices.ndim != 2:
         raise ValueError(f"indices of shape {indices.shape}, not (columns, rows)")

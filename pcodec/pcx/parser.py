@@ -1,4 +1,4 @@
-"""`Parser` takes bytes as they come and gives columns, gaps and a list of damages."""
+"""`Parser` reads bytes as they arrive, and returns columns, gaps and a list of damages."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from pcodec.pcx.layout import (
 from pcodec.pcx.packing import Indices, unpack
 
 MAX_NOTES = 10_000
-"""How many damages a reader keeps: an endless bad stream must not fill the memory."""
+"""Damages that a reader keeps; a limit, so that an endless bad stream cannot fill the memory."""
 MAX_TAGS = 1 << 17
-"""Bytes of tags that a reader keeps. Twice a block's: tags may be replaced for ever."""
+"""Bytes of tags that a reader keeps: two blocks' worth, since blocks may replace tags for ever."""
 
 
 class Parser:
-    """Reads a stream from bytes as they come; never trusts what no checksum covers.
+    """Reads a stream from bytes as they arrive; trusts nothing that no checksum covers.
 
-    `feed` gives the pieces that are complete; after `close` there is nothing more.
-    `header` is there as soon as it has been read, `tags` and `end` likewise. Where another
-    stream follows, this one ends, and `rest` is what was fed of that (see `Chain`).
+    `feed` returns the pieces that are complete, `close` the last ones. `header`, `tags` and `end`
+    are set as soon as they have been read. If another stream follows, this one ends there, and
+    `rest` holds the bytes of the other one (see `Chain`).
     """
 
-    # A gap is believed up to this many columns, and this many more for each that was read:
-    # a hole in a file keeps its length, but a kilobyte cannot ask for an hour.
+    # All gaps together may have GAP columns, and GAP_FACTOR more per column read. So a hole in a
+    # file keeps its length, but a file of a kilobyte cannot make the decoder fill in an hour.
     GAP, GAP_FACTOR = 1024, 8
 
     def __init__(
@@ -50,10 +50,11 @@ class Parser:
         column: int = 0,
         entropy: Callable[[Header], EntropyCoder] | None = None,
     ) -> None:
-        """From the start of a stream, or after its header at the block of a column.
+        """Starts at the header of a stream, or after it at the block of a column.
 
-        entropy: finds what decodes blocks of kind C, when the first one comes. Without it their
-        pieces stay coded: their checksums are checked, and nothing more.
+        header, column: of a start in the middle. entropy: returns the decoder for blocks of type
+        C; called at the first one. Without it, their checksums are checked and their pieces stay
+        coded.
         """
         self.header = header
         self._entropy = entropy
@@ -71,13 +72,13 @@ class Parser:
         self._trailing = ""
         self._whole = header is None
         self._offset = 0
-        """of the buffer in the stream"""
+        """Offset of the buffer in the stream, bytes."""
         self._block_offset = self._index_offset = 0
         self._wasted = 0
-        """bytes checked in vain"""
+        """Bytes whose checksum was computed and did not match."""
         self.lost_columns = 0
         self.rest: bytes | None = None
-        """of another stream that follows, from its header on"""
+        """Bytes of another stream that follows, from its header on."""
 
     @property
     def samples(self) -> int:
@@ -89,13 +90,13 @@ class Parser:
         return held if self.header.samples is None else min(self.header.samples, held)
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Takes the next bytes. Raises FormatError and its kin on a header it can't read."""
+        """Reads the next bytes; FormatError or a subclass if the header cannot be read."""
         if self.rest is not None:
             return []
         self._buffer += data
         self.bytes_read += len(data)
         if self.header is None:
-            # A wrong magic is refused as soon as it is there, a short header only at the end.
+            # A wrong magic is an error at once, a short header only at the end of the stream.
             if self._buffer[:8] == MAGIC[: len(self._buffer)] or len(self._buffer) < len(MAGIC):
                 wanted = HEADER_BYTES
                 if len(self._buffer) >= HEADER_BYTES and self._header_valid():
@@ -106,7 +107,7 @@ class Parser:
         return self._decoded(list(self._blocks(final=False)))
 
     def close(self) -> list[Piece]:
-        """Says that no bytes follow; gives the last pieces."""
+        """Ends the stream: no more bytes follow. Returns the last pieces."""
         if self.header is None:
             self._take_header()
         pieces = self._decoded(list(self._blocks(final=True)))
@@ -139,7 +140,7 @@ class Parser:
         return self.header
 
     def _decoded(self, pieces: list[Piece]) -> list[Piece]:
-        """Pieces with the indices of those that came coded, all of them at once."""
+        """Decodes the coded ones among the pieces, as one batch."""
         coded = [piece.coded for piece in pieces if piece.coded is not None]
         if not coded or self._entropy is None:
             return pieces
@@ -171,7 +172,7 @@ class Parser:
             self.damages.append(Damage(first, columns, reason))
 
     def _gap(self, until: int) -> list[Piece]:
-        """Lost columns up to ``until``, if that can be believed."""
+        """A piece of lost columns up to ``until``; nothing if the gap is too long to be true."""
         missing = until - self.next_column
         read = self._block_offset // self.header_.column_bytes
         if self.lost_columns + missing > self.GAP + self.GAP_FACTOR * read:
@@ -184,7 +185,7 @@ class Parser:
         return [piece]
 
     def _blocks(self, final: bool) -> Iterator[Piece]:
-        """Takes every whole block from the buffer."""
+        """Reads every complete block in the buffer."""
         buffer = self._buffer
         position = 0
         while self.end is None:
@@ -192,7 +193,7 @@ class Parser:
             limit = len(buffer) if found < 0 else found
             following = self._next_stream(position, limit, final)
             rest = buffer[position : limit if following is None else following]
-            # The first bytes of a sync or a header may be the last ones here.
+            # The rest may be the beginning of a sync or a header that is not complete yet.
             begun = found < 0 and following is None and (rest == SYNC[:1] or MAGIC.startswith(rest))
             if self._searching is None and rest and (final or not begun):
                 self._searching = "unknown bytes between blocks"
@@ -234,7 +235,7 @@ class Parser:
         self._offset += position
 
     def _next_stream(self, start: int, stop: int, final: bool) -> int | None:
-        """Where another stream's header starts in a part of the buffer, as far as it is there."""
+        """Position of another stream's header in a part of the buffer, even if it is incomplete."""
         at = self._buffer.find(MAGIC, start, stop)
         while at >= 0:
             whole = len(self._buffer) - at >= HEADER_BYTES
@@ -244,7 +245,7 @@ class Parser:
         return None
 
     def _leave(self, following: int) -> int:
-        """Ends this stream where another one's header starts, once that is whole."""
+        """Ends this stream at another one's header, once that is complete."""
         if len(self._buffer) - following < HEADER_BYTES:
             return following
         self.rest = bytes(self._buffer[following:])
@@ -252,7 +253,7 @@ class Parser:
         return len(self._buffer)
 
     def _take_trailing(self, position: int, final: bool) -> int:
-        """Looks for another stream after the end; returns what of the buffer is done with."""
+        """Looks for another stream after the end; returns the position where it stopped."""
         buffer = self._buffer
         following = self._next_stream(position, len(buffer), final)
         rest = buffer[position:following]
@@ -266,14 +267,14 @@ class Parser:
         return max(position, len(buffer) - (0 if final else len(MAGIC) - 1))
 
     def _lost(self, position: int, reason: str) -> int:
-        """Goes on searching after a sync that led to no block."""
+        """Continues the search after a sync that is not the start of a valid block."""
         if self._searching is None:
             self._searching = reason
         return position + len(SYNC)
 
     def _plausible(self, head: Any) -> bool:
-        """A valid head of a length that its type can have."""
-        # Hostile heads must not make the reader check the same bytes again and again.
+        """Whether a head states a length that its type can have."""
+        # A limit on work: hostile heads could make it check the same bytes again and again.
         if self._wasted > 16 * self.bytes_read + (1 << 20):
             return False
         if head.type == b"A":
@@ -302,14 +303,14 @@ class Parser:
         full = self._tag_bytes > MAX_TAGS
         self._tag_bytes += len(payload)
         if self._tag_bytes > MAX_TAGS and not full:
-            # Much of it may have been replaced; counting what is left is slow, so it is rare.
+            # Many tags may have been replaced. Counting the rest is slow, so it is done rarely.
             kept = len(json.dumps(self.tags))
             self._tag_bytes = len(payload) + (kept if kept <= MAX_TAGS // 2 else MAX_TAGS)
         try:
             if self._tag_bytes > MAX_TAGS or len(payload) > MAX_PAYLOAD:
-                raise ValueError("too many")
+                raise ValueError("too many tags")
             tags = json.loads(payload)
-            json.dumps(tags, allow_nan=False)  # which JSON has not, though Python reads it
+            json.dumps(tags, allow_nan=False)  # Python reads NaN, which JSON does not have
         except (ValueError, RecursionError):
             tags = None
         if isinstance(tags, dict):

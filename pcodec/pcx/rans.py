@@ -1,7 +1,7 @@
-"""Symbols of given frequencies to bytes, and back: range asymmetric numeral systems.
+"""Entropy coding of symbols with given frequencies: range asymmetric numeral systems (rANS).
 
-Duda 2013 (arXiv 1311.2540, section 5.2), with bytes that go in and out of a state of 32 bits.
-All in whole numbers, so the same on every machine.
+Duda 2013 (arXiv 1311.2540, section 5.2), with a state of 32 bits that is renormalised by bytes.
+All arithmetic is in integers, so it is the same on every machine.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ from collections.abc import Sequence
 
 TOTAL_BITS = 16
 TOTAL = 1 << TOTAL_BITS
-"""What the frequencies of all symbols of an alphabet add up to."""
+"""Sum of the frequencies of all symbols of an alphabet."""
 
-LOWEST = 1 << 24
-"""of the state between two symbols; it begins, and a decoder ends, with this one"""
+MIN_STATE = 1 << 24
+"""Lower bound of the state. An encoder starts, and a decoder ends, in this state."""
 
 
 def encode(symbols: Sequence[tuple[int, int]]) -> bytes:
-    """Symbols, each as the sum of the frequencies below its own and its own, to bytes.
+    """Encodes symbols as bytes.
+
+    symbols: per symbol, the sum of the frequencies of all symbols before it in the alphabet, and
+    its own frequency.
 
     encode([(0, 65536)]) == bytes([1, 0, 0, 0])
     """
-    state, out = LOWEST, bytearray()
+    state, out = MIN_STATE, bytearray()
     for below, frequency in reversed(symbols):
         most = frequency << (32 - TOTAL_BITS)
         while state >= most:
@@ -35,30 +38,31 @@ def encode(symbols: Sequence[tuple[int, int]]) -> bytes:
 
 
 class Decoder:
-    """Symbols from bytes, one after the other. Bytes that are missing are zeros."""
+    """Decodes symbols from bytes, one by one. Missing bytes count as zeros."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position = data, 4
         self._state = int.from_bytes(data[:4], "big")
 
     def symbol(self, sums: list[int]) -> int:
-        """The next symbol. sums: of the frequencies below each symbol; the last one is `TOTAL`."""
+        """The next symbol. sums: cumulative frequencies (symbols + 1), from 0 to `TOTAL`."""
         state = self._state
         place = state & (TOTAL - 1)
         symbol = bisect_right(sums, place) - 1
         below = sums[symbol]
         state = (sums[symbol + 1] - below) * (state >> TOTAL_BITS) + place - below
-        while state < LOWEST:
-            # Behind the end of the data, and with a state of zero, which none of its own makes.
+        while state < MIN_STATE:
+            # After the end of the data zeros follow. A state of 0, which valid data never reaches,
+            # would stay 0 for ever.
             rest = self._data[self._position : self._position + 1]
             self._position += 1
             state = state << 8 | (rest[0] if rest else 0)
             if not rest and not state:
-                state = LOWEST
+                state = MIN_STATE
         self._state = state
         return symbol
 
     @property
     def finished(self) -> bool:
-        """Whether the symbols so far are all that the bytes stand for, and the bytes whole."""
-        return self._state == LOWEST and self._position == len(self._data)
+        """Whether the symbols so far are exactly those that were encoded."""
+        return self._state == MIN_STATE and self._position == len(self._data)

@@ -1,4 +1,4 @@
-"""Finding a column in a stream by its index."""
+"""Finds a column in a stream by the frame index."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from pcodec.pcx.layout import (
 )
 
 MAX_INDEX = 1 << 22
-"""Bytes of a frame index that a reader takes: ten years of equal blocks are one run of 17."""
-
+"""Largest frame index that is read, in bytes; equal blocks, however many, take a run of 17."""
 
 MAX_WALK = 1 << 10
-"""Blocks of kind C that a reader goes through from the start of their run."""
+"""Most blocks of type C whose heads are read from the start of a run."""
 
 
 def seek(stream: BinaryIO, header: Header, column: int) -> int:
-    """Puts a stream at the last block that starts at or before a column.
+    """Moves a file to the last block that starts at or before a column.
 
-    Returns that block's first column. Needs the end and the index; without them, or where
-    they lead to no block, the stream stands behind its header and the result is 0.
+    Returns the first column of that block. This needs the end block and the index. Without them,
+    or if they lead to no block, the file is at the first byte after the header, and the result
+    is 0.
     """
     for offset, first, blocks in _indexed(stream, header, column):
         head = _head(stream, offset)
@@ -42,7 +42,7 @@ def seek(stream: BinaryIO, header: Header, column: int) -> int:
             if head.type == b"A" or not blocks or column < first + head.columns:
                 stream.seek(offset)
                 return first
-            # Blocks of kind C are of any length, so the next one is found from this one.
+            # Blocks of type C differ in length, so only this head tells where the next one is.
             offset, first, blocks = (
                 offset + OVERHEAD + head.length,
                 first + head.columns,
@@ -55,7 +55,7 @@ def seek(stream: BinaryIO, header: Header, column: int) -> int:
 
 
 def _head(stream: BinaryIO, offset: int) -> Any:
-    """The head of the block of columns at an offset, None if there is none."""
+    """The head of a block of columns at an offset; None if there is no valid one."""
     if offset >= stream.seek(0, io.SEEK_END):
         return None
     stream.seek(offset)
@@ -67,10 +67,10 @@ def _head(stream: BinaryIO, offset: int) -> Any:
 
 
 def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[int, int, int]]:
-    """Of the block that the index names for a column: its offset and its first column.
+    """(offset, first column, blocks) of the place that the index gives for a column.
 
-    And how many blocks of the same run may follow, if these are of kind C: then it is the first
-    of the run, and the one that is wanted may be one of them.
+    For blocks of type A that is the block itself, and ``blocks`` is 0. For type C it is the first
+    block of the run, and the wanted one is at most ``blocks`` blocks after it.
     """
     size = stream.seek(0, io.SEEK_END)
     tail = max(0, size - END_BYTES - OVERHEAD)
@@ -103,7 +103,7 @@ def _indexed(stream: BinaryIO, header: Header, column: int) -> Iterator[tuple[in
 
 
 def _payload(stream: BinaryIO, kind: bytes) -> bytes | None:
-    """The payload of the whole block of a kind that a stream stands at, if there is one."""
+    """The payload of the block at the current position, if it is valid and of this type."""
     raw = stream.read(HEAD_BYTES)
     if raw[:4] != SYNC + kind + b"\0" or len(raw) < HEAD_BYTES:
         return None

@@ -1,6 +1,6 @@
-"""The tokens of a .pcx stream, without its audio.
+"""Reads and writes the tokens of .pcx streams without decoding audio.
 
-Reading needs no model, unless the stream has blocks of kind C.
+Reading needs no model, unless the stream has blocks of type C.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def read_tokens(source: Source, on_error: Literal["mask"]) -> Masked: ...
 def read_tokens(source: Source, on_error: Literal["stop", "mask"] = "stop") -> Indices | Masked:
     """The tokens of a .pcx file, uint16 (columns, rows), without decoding its audio.
 
-    source: the file's path, its bytes, or a file that is open for reading. on_error: of a
-    damaged file, "stop" raises FormatError, so that no column is wrong or missing; "mask" gives
-    a masked array, whose lost columns are masked and hold zeros: `Codec.from_tokens` conceals
-    them. FormatError and its kin if it is no .pcx file at all. Of streams one after the other in a
-    file, the columns follow each other; ModelMismatchError if they are of different models.
+    source: the file's path, its bytes, or a file that is open for reading. on_error: for a
+    damaged file, "stop" raises FormatError; "mask" returns a masked array whose lost columns are
+    masked and hold zeros, and `Codec.from_tokens` conceals them. FormatError or a subclass if it
+    is not a .pcx file. The columns of concatenated streams follow one another;
+    ModelMismatchError if they are of different models.
 
         tokens = pcodec.read_tokens("talk.pcx")
         wav = pcodec.load().from_tokens(tokens)
@@ -69,7 +69,7 @@ def _read(file: BinaryIO, on_error: str) -> Indices | Masked:
 
 
 def parse(file: BinaryIO) -> tuple[Chain, list[Piece]]:
-    """Reads a file to its end: what was found out about it, and its columns.
+    """Reads a file to its end; returns its chain, with header and faults, and its columns.
 
     ModelMismatchError if it holds streams of different models.
     """
@@ -85,12 +85,12 @@ def parse(file: BinaryIO) -> tuple[Chain, list[Piece]]:
 
 
 def _model_of(header: Header) -> tuple[object, ...]:
-    """What of a header tokens must have in common."""
+    """The part of a header that tokens must share to be joined."""
     return header.bitstream_id, *(getattr(header, name) for name in models.GEOMETRY)
 
 
 def check_whole(chain: Chain) -> None:
-    """FormatError if anything was wrong with a chain that was read to its end."""
+    """FormatError if a chain that was read to its end has any fault."""
     if not chain.faults:
         return
     fault = chain.faults[0]
@@ -104,11 +104,11 @@ def write_tokens(
     length: int | None = None,
     model: str | None = None,
 ) -> None:
-    """Writes tokens (columns, rows) as a .pcx file, which `pcodec decode` makes sound of.
+    """Writes tokens (columns, rows) as a .pcx file, which `pcodec decode` turns into sound.
 
     target: a path, whose file is replaced once all is written, or a file open for writing.
-    length: of the audio, in samples at the codec's rate; all that the columns hold if None.
-    model: that the tokens are of: a name, or the path of a folder; the shipped one if None.
+    length: samples of audio at the codec's rate; None for all that the columns hold.
+    model: name or folder of the model that made the tokens; None for the shipped one.
     ValueError if a token is not in the codebook, the shape is not the model's, or the columns
     hold fewer samples than ``length``.
 

@@ -1,4 +1,4 @@
-"""Audio to a .pcx stream, and back."""
+"""Encodes audio into a .pcx stream, and decodes it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from pcodec.runtime.state import Array
 from pcodec.streams import CHUNK_COLUMNS, LatentStream, StreamDecoder, StreamEncoder
 
 BLOCK_COLUMNS, COMPACT_BLOCK_COLUMNS = 32, 64
-"""Default columns of a block. Each one of kind C begins without a past to foretell it from, so
-these are longer."""
+"""Default columns per block. A block of type C starts without context for its probabilities, so
+compact streams have longer blocks."""
 
 CHOSEN_TOGETHER = 8
-"""Blocks whose indices are chosen side by side."""
+"""Blocks per batch when indices are chosen for fewer bits."""
 
 RESAMPLER_COLUMNS = 8
 """Columns (256 ms) that a resampler needs before its output no longer depends on its start."""
@@ -53,13 +53,12 @@ def encode_stream(
     bit_rate: float | None = None,
     strength: float = 0.0,
 ) -> Writer:
-    """Encodes mono blocks at a source rate into a .pcx stream, as they come.
+    """Encodes mono blocks (n,) at a source rate into a .pcx stream, as they arrive.
 
-    block_columns: of a block; None for the default. tags: what is known of the audio in words,
-    such as its title. compact: whether to code the indices by how
-    likely they are, in fewer bytes. bit_rate: bit/s that this shall take on average over speech, by
-    choosing indices that are likelier; or strength: how much a bit counts then, see
-    `EntropyModel.choose`. PcodecError if the model cannot.
+    block_columns: columns per block; None for the default. tags: such as the title. compact:
+    whether to entropy-code the indices. bit_rate: average bit/s for speech, reached by choosing
+    likelier indices; implies ``compact``. strength: the same as a weight of bits, see
+    `EntropyModel.choose`. PcodecError if the model has no entropy model or not this bit rate.
     """
     if bit_rate is not None:
         compact, strength = True, strength_for(codec.model, bit_rate)
@@ -90,7 +89,7 @@ def encode_stream(
 def _columns(
     encoder: StreamEncoder, resampler: Resampler, blocks: Iterable[Samples]
 ) -> Iterator[Array]:
-    """What an encoder makes of mono blocks at a source rate, as they come."""
+    """The columns that an encoder makes of mono blocks at a source rate, as they arrive."""
     for block in blocks:
         yield encoder.push(resampler(block))
     yield encoder.push(resampler(np.zeros(0, np.float32), last=True))
@@ -121,9 +120,10 @@ def _split(latents: Array, columns: int) -> list[Array]:
 
 
 class PcxReader:
-    """A .pcx stream on its way to samples: `header`, `rate`, `blocks`, then `tags`, `damages`.
+    """Decodes a .pcx stream: `header` and `rate` are set at once, `blocks` returns the samples.
 
-    Of a chain of streams each is decoded by its own model; rate and header are the first one's.
+    `tags` and `damages` are complete after `blocks`. In a chain of streams, each is decoded by its
+    own model; `header` and `rate` are those of the first.
     """
 
     def __init__(
@@ -141,12 +141,12 @@ class PcxReader:
     ) -> None:
         """Reads the header and finds the model.
 
-        rate: Hz of the samples; None is the source's. start, end: seconds, sample-exact; what
-        lies before is passed over fast if the stream can seek. on_error: "conceal" lost
-        columns, fill them with "silence", or "stop" with a FormatError.
+        rate: of the output in Hz; None for the source's. start, end: in seconds, exact to the
+        sample; a stream that can seek is not decoded from its beginning. on_error: "conceal"
+        lost columns, fill them with "silence", or "stop" with a FormatError.
         """
         self._stream, self._on_error = stream, on_error
-        # Of a file that was read from already, no place is known by its number.
+        # Offsets count from the first byte, so the file must not have been read from.
         self._seekable = start > 0 and stream.seekable() and stream.tell() == 0
         self._model, self._options = model, (vocoder, device, threads)
         self._codecs = [] if codec is None else [codec]
@@ -162,20 +162,20 @@ class PcxReader:
         self._start = round(start * self.rate)
         self._end = None if end is None else round(end * self.rate)
         self._number = 1
-        """of the first link that is decoded"""
+        """Number of the first link that is decoded."""
         self._column = self._drop = 0
-        """Where that is entered; columns between the block that is read first and it."""
+        """First column to decode; columns to drop between the first block and it."""
         self._position = self._total = 0
-        """Samples, at the wanted rate, that were decoded or passed over; that there are."""
+        """Samples at the output rate: decoded or skipped so far; in total, once known."""
 
     @property
     def tags(self) -> dict[str, str]:
-        """What is known of the audio in words, as far as it was read: our encoder puts it first."""
+        """Tags of the audio, as far as they were read; this encoder writes them first."""
         return known_tags(self._tagged.tags)
 
     @property
     def damages(self) -> list[Fault]:
-        """What was wrong so far with the part that was asked for."""
+        """Faults found so far between ``start`` and ``end``."""
         column = self.header.column_samples / self.header.sample_rate
         return [
             fault
@@ -196,7 +196,7 @@ class PcxReader:
         return self._codecs[-1]
 
     def _length(self, parser: Parser) -> int:
-        """Samples of a stream that was read to its end, at the wanted rate."""
+        """Length at the output rate of a stream that was read to its end, in samples."""
         header, samples, frames = parser.header_, parser.samples, parser.tags.get("source_frames")
         source, codec = header.source_rate, header.sample_rate
         if self.rate != source:
@@ -206,13 +206,13 @@ class PcxReader:
         return samples * source // codec
 
     def _skip(self) -> None:
-        """Enters the stream shortly before the start."""
+        """Seeks to a block shortly before the start."""
         offset, header = 0, self.header
         column = self._column_before(header, self._start)
         if not column:
             return
         first = seek(self._stream, header, column)
-        if not first:  # no index, or not of a chain's first link
+        if not first:  # no index, or the start is in a later link of a chain
             offset, header = self._find_link()
             column = self._column_before(header, self._start - self._position)
             first = seek(cast(BinaryIO, Rest(self._stream, offset)), header, column)
@@ -223,17 +223,17 @@ class PcxReader:
         self._portions, self._first = self.chain.read(self._stream), []
 
     def _column_before(self, header: Header, sample: int) -> int:
-        """The column to start at, to give a sample of a link as if all had been decoded."""
-        # It starts on a whole sample of the wanted rate.
+        """The column to start at, so that a sample of a link is as if all had been decoded."""
+        # A column that starts on a whole sample of the output rate.
         step = header.sample_rate // np.gcd(header.sample_rate, header.column_samples * self.rate)
         column = sample * header.sample_rate // self.rate // header.column_samples
         column -= self._codec_of(header).warm_up + RESAMPLER_COLUMNS
         return max(0, int(column // step * step))
 
     def _find_link(self) -> tuple[int, Header]:
-        """Where in the file the link is that holds the start, and its header.
+        """Offset in the file of the link that holds the start, and the link's header.
 
-        Sets the position to its first sample.
+        Sets the position to the link's first sample.
         """
         self._stream.seek(0)
         search = Chain()
@@ -255,7 +255,7 @@ class PcxReader:
         return offset, link.header_
 
     def blocks(self) -> Iterator[Samples]:
-        """Samples (n,) at the wanted rate, as they become known."""
+        """Samples (n,) at the output rate, as they become known."""
         if self._seekable and self._start:
             self._skip()
         portions = chain(self._first, self._portions)
@@ -270,11 +270,11 @@ class PcxReader:
             if self._end is not None and self._position >= self._end:
                 return
         if self._start and self._start >= self._position:
-            end = self._total / self.rate
-            raise FormatError(f"the start lies behind the end, at {end:.2f} s")
+            start, end = self._start / self.rate, self._total / self.rate
+            raise FormatError(f"the start ({start:.2f} s) is after the end ({end:.2f} s)")
 
     def _decoded(self, codec: Codec, parser: Parser, pieces: Iterable[Piece]) -> Iterator[Samples]:
-        """The samples of one link, as far as they are asked for."""
+        """The samples of one link between ``start`` and ``end``."""
         header, begin = parser.header_, self._position
         column, drop = self._column, self._drop
         self._column = self._drop = 0
@@ -298,7 +298,7 @@ class PcxReader:
         yield from self._cut(block[: max(0, self._total - self._position)])
 
     def _samples(self, decoder: StreamDecoder, piece: Piece, drop: int) -> Iterator[Samples]:
-        """Samples of a piece without its first columns; long gaps in portions."""
+        """Samples of a piece after its first ``drop`` columns; long gaps in parts."""
         if piece.indices is not None:
             yield decoder.push(piece.indices[drop:])
             return
@@ -312,7 +312,7 @@ class PcxReader:
             raise FormatError(f"damaged: {self.damages[0].reason}")
 
     def _cut(self, block: Samples) -> Iterator[Samples]:
-        """What of the next samples lies between start and end."""
+        """The part of the next samples between ``start`` and ``end``."""
         low = max(0, self._start - self._position)
         high = len(block) if self._end is None else min(len(block), self._end - self._position)
         self._position += len(block)
@@ -321,7 +321,7 @@ class PcxReader:
 
 
 def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Pieces that came at once, as few: the networks are faster on many columns."""
+    """Joins consecutive pieces, because the networks are faster on many columns."""
     waiting: list[Piece] = []
     for piece in [*pieces, None]:
         full = sum(p.columns for p in waiting) >= CHUNK_COLUMNS

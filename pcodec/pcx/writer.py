@@ -1,4 +1,4 @@
-"""`Writer` packs columns into blocks as they come; it needs no stream that can seek."""
+"""`Writer` packs columns into blocks as they arrive; the output need not be seekable."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pcodec.pcx.packing import Indices, pack
 
 
 class Writer:
-    """Writes a stream: header at once, blocks as they fill, index and end by `finish`."""
+    """Writes a stream: the header at once, blocks as they fill, index and end in `finish`."""
 
     RUN_BLOCKS = 16
-    """Blocks of kind C in one run of the index: through these a reader goes head by head."""
+    """Most blocks of type C in one run of the index; a reader reads their heads one by one."""
 
     def __init__(self, out: BinaryIO, header: Header, entropy: EntropyCoder | None = None) -> None:
-        """entropy: what codes blocks, which get smaller by it; its id is in the header then."""
+        """entropy: codes blocks in fewer bytes; given exactly if the header has an entropy id."""
         assert (header.entropy_id is None) == (entropy is None)
         self.out, self.header, self.entropy = out, header, entropy
         self.offset = 0
         self.columns = 0
         self.payload_bytes = 0
-        """of all columns, without the container"""
+        """Bytes of all columns, without the container."""
         self.indices_crc = 0
         self.runs: list[tuple[int, int, int, int]] = []
         self._run_kind = b""
@@ -40,14 +40,14 @@ class Writer:
         self.offset += len(data)
 
     def write(self, columns: Indices) -> None:
-        """Takes indices (columns, rows); puts out all blocks that are full."""
+        """Adds indices (columns, rows); writes all blocks that are full."""
         self.waiting = np.concatenate([self.waiting, columns])
         size = self.header.block_columns
         full = len(self.waiting) // size * size
         self._write_blocks([self.waiting[start : start + size] for start in range(0, full, size)])
         self.waiting = self.waiting[full:]
         if full:
-            self.out.flush()  # whoever listens to a pipe gets each block at once
+            self.out.flush()  # so that the reader of a pipe gets each block at once
 
     def _write_blocks(self, blocks: list[Indices]) -> None:
         coded = [b""] * len(blocks) if self.entropy is None else self.entropy.compress(blocks)
@@ -70,11 +70,11 @@ class Writer:
         self.columns += len(columns)
 
     def tag(self, tags: dict[str, Any]) -> None:
-        """Writes tags, which replace those of the same names before."""
+        """Writes tags; they replace earlier tags of the same names."""
         self._write(block(b"t", json.dumps(tags, separators=(",", ":")).encode()))
 
     def finish(self, samples: int, tags: dict[str, Any] | None = None) -> None:
-        """Ends the stream of ``samples`` samples; corrects the header if ``out`` can seek."""
+        """Ends the stream. samples: its length, put into the header too if ``out`` can seek."""
         if len(self.waiting):
             self._write_blocks([self.waiting])
             self.waiting = self.waiting[:0]

@@ -1,11 +1,11 @@
-"""How likely each index is, given those before it, and blocks that are shorter for it.
+"""The probability model of indices, and entropy coding of blocks with it.
 
-An index is a leaf of a binary tree over the codebook, whose upper half of levels is coded
-first, then the lower half. A causal network sees the columns before, and the rows of the same
-column that are decoded already; rows of one group are decoded side by side.
+Codebook entries are the leaves of a binary tree. An index is coded as two symbols: the upper half
+of the levels, then the lower half. A causal network predicts both from the columns before, and from
+the groups of rows of the same column that are decoded already. The rows of a group are independent.
 
-All in whole numbers: weights of 8 bits, activations of 7, sums below 2**24. Each value is exact
-in a float32, so that a matrix product is the same in any order of its sums, on any processor
+All arithmetic is in integers: 8-bit weights, 7-bit activations, sums below 2**24. A float32 holds
+each of them exactly, so a matrix product is the same in any order of summation, on any processor
 (Balle, Johnston and Minnen 2019, "Integer networks for data compression with latent-variable
 models").
 """
@@ -28,14 +28,14 @@ from pcodec.runtime.weights import Weights, read_weights
 _SIXTEENTHS = "65536 62757 60097 57549 55109 52772 50535 48393 46341 44376 42495 40693 38968 37316"
 _SIXTEENTHS += " 35734 34219"
 LIKELIHOODS = np.array([int(_SIXTEENTHS.split()[k % 16]) >> k // 16 for k in range(256)], np.int64)
-"""65536 * 2**(-k / 16): of a symbol whose logit is k steps below the largest."""
+"""65536 * 2**(-k / 16): likelihood of a symbol whose logit is k steps below the largest one."""
 
 Pick = Callable[[int, Array, Array], Array]
-"""(column, rows of a group, features (n, rows, channels)) -> places in the tree (n, rows)."""
+"""(column, rows of a group, features (n, rows, hidden)) -> places in the tree (n, rows)."""
 
 
 class Linear:
-    """A layer of whole numbers: floor((weight x + bias) / 2**shift)."""
+    """A linear layer in integers: floor((weight x + bias) / 2**shift)."""
 
     def __init__(self, weights: Weights, channels: int, out_channels: int, *rows: int) -> None:
         """weights: "weight" (out_channels, channels), "bias" (*rows, out_channels), "shift"."""
@@ -46,46 +46,48 @@ class Linear:
         self.bias, self.scale = bias, np.exp2(-shift)
         largest = ENTROPY_MAX * np.abs(weight).sum(1) + np.abs(bias).reshape(-1, len(weight)).max(0)
         if not (largest < 1 << 24).all() or (np.abs(weight) > ENTROPY_MAX).any():
-            raise ValueError("sums that a float32 does not hold exactly")
+            raise ValueError("sums too large for an exact float32")
 
     def __call__(self, x: Array) -> Array:
         """(..., channels) -> (..., out_channels)"""
-        return np.floor((x @ self.weight + self.bias) * self.scale)
+        # As one matrix product: NumPy would compute one per leading index.
+        sums = (x.reshape(-1, x.shape[-1]) @ self.weight).reshape(*x.shape[:-1], -1)
+        return np.floor((sums + self.bias) * self.scale)
 
 
 def rectified(x: Array) -> Array:
-    """Activations, 0 to `ENTROPY_MAX`."""
+    """The activation function: clips to 0 to `ENTROPY_MAX`."""
     return np.clip(x, 0, ENTROPY_MAX)
 
 
 def frequencies(logits: Array) -> Array:
-    """Logits (..., symbols) -> frequencies, int64, at least 1, that add up to `rans.TOTAL`."""
+    """Logits (..., symbols) -> frequencies, int64, at least 1, with the sum `rans.TOTAL`."""
     steps = np.minimum(logits.max(-1, keepdims=True) - logits, len(LIKELIHOODS) - 1)
     likelihoods = LIKELIHOODS[steps.astype(np.intp)]
     spare = rans.TOTAL - logits.shape[-1]
     result = 1 + likelihoods * spare // likelihoods.sum(-1, keepdims=True)
-    # What rounding leaves goes to the likeliest one, of several the first.
+    # The rest after rounding down goes to the likeliest symbol, the first one of several.
     first = logits.argmax(-1)[..., None]
     rest = rans.TOTAL - result.sum(-1, keepdims=True)
     np.put_along_axis(result, first, np.take_along_axis(result, first, -1) + rest, -1)
     return result
 
 
-def sums_below(counts: Array) -> Array:
-    """Frequencies (..., symbols) -> sums of those below each symbol, and of all, at the end."""
+def cumulative(counts: Array) -> Array:
+    """Frequencies (..., symbols) -> cumulative frequencies (..., symbols + 1), from 0 on."""
     sums = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), np.int64)
     np.cumsum(counts, -1, out=sums[..., 1:])
     return sums
 
 
 class EntropyModel:
-    """The network, and blocks of indices to bytes by it, and back."""
+    """Codes blocks of indices (columns, rows) as bytes, and decodes them."""
 
     LANES = 32
-    """blocks that are coded side by side"""
+    """Blocks that are decoded as one batch."""
 
     def __init__(self, config: CodecConfig, folder: Path) -> None:
-        """PcodecError if the model in the folder has none."""
+        """Loads the entropy model of a model folder; PcodecError if it has none."""
         self.rows, self.width = config.rows, config.entropy_width
         self.hidden, self.dim = config.entropy_hidden, config.entropy_dim
         self.lower = 1 << config.bits // 2
@@ -97,11 +99,11 @@ class EntropyModel:
             entries = config.codebook_entries
             self.order = weights["order"].reshape(entries).astype(np.int64)
             if not (np.sort(self.order) == np.arange(config.codebook_entries)).all():
-                raise ValueError("an order that has not each entry once")
+                raise ValueError("order does not contain each entry once")
             self.place = np.argsort(self.order)
             self.embedding = weights["embedding"].reshape(entries, self.dim)
             if (np.abs(self.embedding) > ENTROPY_MAX).any():
-                raise ValueError("sums that a float32 does not hold exactly")
+                raise ValueError("sums too large for an exact float32")
             self.near = Linear(weights / "near", len(ENTROPY_NEAR) * size, width)
             self.far = Linear(weights / "far", len(ENTROPY_FAR) * width, width)
             self.column = Linear(weights / "column", width + size, rows * hidden)
@@ -129,34 +131,45 @@ class EntropyModel:
     # The network
 
     def _hidden(self, sums: Array, rows: Array) -> Array:
-        """Sums (n, rows, hidden) of `column` -> features (n, rows, hidden)."""
+        """Sums (n, rows, hidden) of the layer `column` -> features (n, rows, hidden)."""
         scale = self.column.scale.reshape(self.rows, self.hidden)[rows]
         return rectified(self.mix(rectified(np.floor(sums * scale))))
 
     def _coarse(self, features: Array, rows: Array) -> Array:
-        """Features (n, rows, hidden) -> frequencies of the tree's upper half."""
+        """Features (n, rows, hidden) -> frequencies of the upper halves, (n, rows, upper)."""
         logits = (features @ self.coarse.weight + self.coarse.bias[rows]) * self.coarse.scale
         return frequencies(np.floor(logits))
 
     def _fine_of(self, features: Array, rows: Array, coarse: Array) -> Array:
-        """Features, upper halves (n, rows) -> frequencies of the lower halves below these."""
+        """Features, and upper halves (n, rows) -> frequencies of the lower, (n, rows, lower)."""
         bias = self.fine.bias.reshape(self.rows, self.upper, self.lower)[rows, coarse]
         scale = self.fine.scale.reshape(self.upper, self.lower)[coarse]
         logits = (features[..., None, :] @ self._fine[coarse])[..., 0, :]
         return frequencies(np.floor((logits + bias) * scale))
 
     def _all_bits(self, features: Array, rows: Array) -> Array:
-        """Features (n, rows, hidden) -> bits that each entry would take, by place in the tree."""
+        """Features (n, rows, hidden) -> bits of each place in the tree, (n, rows, entries)."""
         logits = np.floor((features @ self.fine.weight + self.fine.bias[rows]) * self.fine.scale)
         fine = frequencies(logits.reshape(*logits.shape[:2], self.upper, self.lower))
         counts = self._coarse(features, rows)[..., None] * fine
         bits: Array = 2 * rans.TOTAL_BITS - np.log2(counts)
         return bits.reshape(logits.shape)
 
-    def _walk(self, lengths: Sequence[int], pick: Pick) -> list[Array]:
-        """Goes through blocks of so many columns, longest first; gives their places in the tree.
+    def _context(self, x: Array, near: Array, first: int, last: int) -> Array:
+        """What columns ``first`` to ``last - 1`` know of those before, (n, columns, width).
 
-        pick: chooses the places of a group of rows.
+        x: embedded indices, (n, max(ENTROPY_NEAR) zeros + columns, rows * dim). near: outputs of
+        the first layer, (n, max(ENTROPY_FAR) zeros + columns, width); set here for these columns.
+        """
+        new = near[:, max(ENTROPY_FAR) + first : max(ENTROPY_FAR) + last]
+        new[:] = rectified(self.near(_earlier(x, ENTROPY_NEAR, first, last)))
+        return rectified(self.far(_earlier(near, ENTROPY_FAR, first, last)))
+
+    def _walk(self, lengths: Sequence[int], pick: Pick) -> list[Array]:
+        """Codes blocks column by column; returns their places in the tree (columns, rows).
+
+        lengths: columns of each block, longest first. pick: decodes or chooses the places of a
+        group of rows.
         """
         count, most = len(lengths), max(lengths, default=0)
         before, reach = max(ENTROPY_NEAR), max(ENTROPY_FAR)
@@ -166,11 +179,8 @@ class EntropyModel:
         bias = self.column.bias.reshape(self.rows, self.hidden)
         for t in range(most):
             n = sum(length > t for length in lengths)
-            seen = [x[:n, before + t - back] for back in ENTROPY_NEAR]
-            near[:n, reach + t] = rectified(self.near(np.concatenate(seen, -1)))
-            seen = [near[:n, reach + t - back] for back in ENTROPY_FAR]
-            far = rectified(self.far(np.concatenate(seen, -1)))
-            history = (far @ self._history).reshape(n, self.rows, self.hidden) + bias
+            context = self._context(x[:n], near[:n], t, t + 1)[:, 0]
+            history = (context @ self._history).reshape(n, self.rows, self.hidden) + bias
             now = x[:n, before + t].reshape(n, self.rows, self.dim)
             for rows, weight in zip(self.groups, self._before, strict=True):
                 sums = (now.reshape(n, -1) @ weight).reshape(n, len(rows), self.hidden)
@@ -182,7 +192,7 @@ class EntropyModel:
     # Blocks
 
     def compress(self, blocks: Sequence[Indices]) -> list[bytes]:
-        """Blocks of indices (columns, rows) -> their bytes. A block depends on no other one."""
+        """Blocks of indices (columns, rows) -> bytes of each. Blocks are independent."""
         return [
             part for i in range(0, len(blocks), 8) for part in self._compress(blocks[i : i + 8])
         ]
@@ -200,13 +210,13 @@ class EntropyModel:
             (self._coarse(features, rows), coarse),
             (self._fine_of(features, rows, coarse), fine),
         ):
-            sums = sums_below(counts)
+            sums = cumulative(counts)
             below, after = (
                 np.take_along_axis(sums, (symbols + i)[..., None], -1)[..., 0] for i in (0, 1)
             )
             pairs.append(np.stack([below, after - below], -1))
         order = np.concatenate(self.groups)
-        # Of each group first all upper halves, then all lower ones, as a decoder can ask for them.
+        # Of each group first all upper halves, then all lower ones: the order of decoding.
         turns = [half[:, group] for group in self.groups for half in pairs]
         symbols = np.concatenate(turns, 1).reshape(len(blocks), most, 2 * len(order), 2)
         return [
@@ -215,21 +225,17 @@ class EntropyModel:
         ]
 
     def _features(self, places: Array) -> Array:
-        """Places (n, columns, rows), all known -> features (n, columns, rows, hidden)."""
+        """Places (n, columns, rows), all known -> features (n * columns, rows, hidden)."""
         n, columns, _ = places.shape
         x = self.embedding[places].reshape(n, columns, -1).astype(np.float32)
-        before, reach = max(ENTROPY_NEAR), max(ENTROPY_FAR)
-        padded = np.pad(x, ((0, 0), (before, 0), (0, 0)))
-        seen = [padded[:, before - back : before - back + columns] for back in ENTROPY_NEAR]
-        near = rectified(self.near(np.concatenate(seen, -1)))
-        padded = np.pad(near, ((0, 0), (reach, 0), (0, 0)))
-        seen = [padded[:, reach - back : reach - back + columns] for back in ENTROPY_FAR]
-        far = rectified(self.far(np.concatenate(seen, -1)))
-        sums = np.concatenate([far, x], -1) @ self.column.weight + self.column.bias
+        padded = np.pad(x, ((0, 0), (max(ENTROPY_NEAR), 0), (0, 0)))
+        near = np.zeros((n, max(ENTROPY_FAR) + columns, self.width), np.float32)
+        context = self._context(padded, near, 0, columns)
+        sums = np.concatenate([context, x], -1) @ self.column.weight + self.column.bias
         return self._hidden(sums.reshape(n * columns, self.rows, self.hidden), np.arange(self.rows))
 
     def decompress(self, blocks: Sequence[tuple[bytes, int]]) -> list[Indices | None]:
-        """Blocks, as their bytes and their columns -> indices; None where they are not whole."""
+        """(bytes, columns) of each block -> its indices, or None if the bytes are invalid."""
         order = sorted(range(len(blocks)), key=lambda i: -blocks[i][1])
         result: list[Indices | None] = [None] * len(blocks)
         for start in range(0, len(order), self.LANES):
@@ -244,11 +250,11 @@ class EntropyModel:
     def choose(
         self, latents: Sequence[Array], distances: Callable[[Array], Array], strength: float
     ) -> list[Indices]:
-        """Blocks of latents (columns, rows, dim) -> indices near them that take fewer bits.
+        """Quantises blocks of latents (columns, rows, dim) to indices that take fewer bits.
 
-        Of each latent the entry with the least distance + strength * bits, in the order of coding
-        (entropy-constrained vector quantisation: Chou, Lookabaugh and Gray 1989).
-        distances: of latents (n, rows, dim) to all entries, (n, rows, entries).
+        Entropy-constrained vector quantisation (Chou, Lookabaugh and Gray 1989): each latent, in
+        the order of coding, gets the entry with the least distance + strength * bits.
+        distances: latents (n, rows, dim) -> distances to all entries, (n, rows, entries).
         """
         if not latents:
             return []
@@ -269,8 +275,10 @@ class EntropyModel:
         return result
 
     def _reading(self, decoders: list[rans.Decoder]) -> Pick:
+        """Decodes the places of a group of rows, one decoder per block."""
+
         def read(counts: Array) -> Array:
-            sums = sums_below(counts).tolist()
+            sums = cumulative(counts).tolist()
             return np.array(
                 [[d.symbol(row) for row in rows] for d, rows in zip(decoders, sums, strict=False)]
             )
@@ -280,3 +288,13 @@ class EntropyModel:
             return coarse * self.lower + read(self._fine_of(features, rows, coarse))
 
         return pick
+
+
+def _earlier(padded: Array, distances: Sequence[int], first: int, last: int) -> Array:
+    """The columns at some distances before columns ``first`` to ``last - 1``, concatenated.
+
+    padded: (n, max(distances) zeros + columns, channels). Returns (n, last - first, channels of
+    all distances).
+    """
+    start = max(distances)
+    return np.concatenate([padded[:, start + first - d : start + last - d] for d in distances], -1)

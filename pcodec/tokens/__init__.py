@@ -1,6 +1,6 @@
-"""Tokens for language models: as sequences, and of whole corpora.
+"""Tokens for language models: grids as sequences, and corpora as shards.
 
-The functions here need NumPy only. The other modules are those of `pcodec tokens`.
+The functions exported here need NumPy only. The other modules implement `pcodec tokens`.
 """
 
 from pcodec.tokens.sequences import delay, flatten, undelay, unflatten

@@ -1,4 +1,4 @@
-"""Rows of tokens to the bytes of a shard; equal rows give equal bytes."""
+"""Serialises rows of tokens as a shard; equal rows give equal bytes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pcodec.tokens.rows import Row
 
 
 class Facts(NamedTuple):
-    """What is common to all rows of a corpus."""
+    """Facts that all rows of a corpus share."""
 
     model: str
     bitstream_id: str
     sample_rate: int
-    """Hz; the rate of `Row.samples`."""
+    """Sample rate of `Row.samples`, Hz."""
     rows: int
     vocab_size: int
 
@@ -30,7 +30,7 @@ def _tokens(rows: Sequence[Row], facts: Facts) -> np.ndarray[Any, np.dtype[np.ui
 
 
 def _offsets(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The bounds of each row's tokens among them: (len(rows) + 1,)."""
+    """Where each row's tokens begin and end in `_tokens`: (len(rows) + 1,)."""
     return np.cumsum([0, *(len(row.tokens) for row in rows)])
 
 

@@ -1,4 +1,4 @@
-"""The job of turning a corpus into shards of tokens; some of them may exist already."""
+"""The job of turning a corpus into shards of tokens, which can be resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Output(NamedTuple):
         return f"{self.stem}-{number:0>5}-of-{count:0>5}{self.suffix}"
 
     def has(self, location: str) -> bool:
-        """Whether a location is that of a shard of this output."""
+        """Whether a location is a shard of this output."""
         name = storage.name_of(location)
         pattern = rf"{re.escape(self.stem)}-\d{{5,}}-of-\d{{5,}}{re.escape(self.suffix)}"
         here = location == storage.join(self.folder, name)
@@ -66,9 +66,9 @@ class Step(NamedTuple):
 def start(
     data: Sequence[str], output: Output, model: str | None, shard_clips: int
 ) -> tuple[Job, dict[int, Part]]:
-    """A job, and its parts that are not done yet, by the number of their shard.
+    """A job, and the parts that are not done yet, by number of their shard.
 
-    PcodecError if there is nothing to do, or the output is of another job. OSError and
+    PcodecError if there is nothing to do, or the output folder holds another job. OSError and
     AudioError as in `find_parts`.
     """
     chosen = models.find(model)

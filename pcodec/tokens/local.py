@@ -1,4 +1,4 @@
-"""The local engine: shards of tokens made by processes of this machine."""
+"""The engine "local": makes shards of tokens in processes on this machine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pcodec.tokens.job import Job, Step
 from pcodec.tokens.rows import Row, Tokenizer
 from pcodec.tokens.sources import Clip, Part
 
-AHEAD = 4
+CLIPS_AHEAD = 4
 """Clips per process that are read ahead, so that no process waits."""
 _T = TypeVar("_T")
 
 
-class _Begun(NamedTuple):
-    """A clip of a shard that is being encoded; without a row, the end of the shard."""
+class _Pending(NamedTuple):
+    """A clip that is being encoded, or, if ``row`` is None, the end of a shard."""
 
     shard: int
     done: float
-    """Share of the shard that is finished with it."""
+    """Share of the shard that is done after this clip."""
     row: Callable[[], Row] | None
 
 
 def run(job: Job, todo: Mapping[int, Part], model: str | None, workers: int) -> Iterator[Step]:
-    """Makes shards, with their clips in parallel; yields the progress.
+    """Makes the shards one by one, their clips in parallel; yields the progress.
 
     PcodecError if a process dies. OSError if an output cannot be written or a remote input
     cannot be reached. Finished shards stay.
@@ -42,7 +42,7 @@ def run(job: Job, todo: Mapping[int, Part], model: str | None, workers: int) -> 
     with _coder(model, workers) as begin:
         rows: list[Row] = []
         before = 0.0
-        for shard, done, row in _ahead(_all(todo, begin), AHEAD * workers):
+        for shard, done, row in _ahead(_all(todo, begin), CLIPS_AHEAD * workers):
             if row is None:
                 job.write(shard, rows)
                 yield Step(1.0 - before, 0, 0, 0.0)
@@ -53,15 +53,17 @@ def run(job: Job, todo: Mapping[int, Part], model: str | None, workers: int) -> 
                 before = done
 
 
-def _all(todo: Mapping[int, Part], begin: Callable[[Clip], Callable[[], Row]]) -> Iterator[_Begun]:
+def _all(
+    todo: Mapping[int, Part], begin: Callable[[Clip], Callable[[], Row]]
+) -> Iterator[_Pending]:
     for shard, part in todo.items():
         for clip, done in part():
-            yield _Begun(shard, done, begin(clip))
-        yield _Begun(shard, 1.0, None)
+            yield _Pending(shard, done, begin(clip))
+        yield _Pending(shard, 1.0, None)
 
 
 def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
-    """The items, read ahead by ``count``."""
+    """The items in order, with ``count`` of them read ahead."""
     waiting: deque[_T] = deque()
     for item in items:
         waiting.append(item)
@@ -76,13 +78,13 @@ def _coder(model: str | None, workers: int) -> Iterator[Callable[[Clip], Callabl
     if workers == 1:
         yield partial(partial, Tokenizer(model))
         return
-    # Not a fork: that would copy memory which this process changes.
+    # spawn, since a fork would copy memory that threads of this process are changing.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start, (model,))
     try:
         yield lambda clip: pool.submit(_code, clip).result
     except BrokenProcessPool as error:
-        text = "a worker process died, perhaps for lack of memory; the same command goes on"
+        text = "a worker process died, perhaps for lack of memory; the same command continues"
         raise PcodecError(text) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -92,7 +94,7 @@ _tokenizer: Tokenizer
 
 
 def _start(model: str | None) -> None:
-    """Prepares a worker. Ctrl-C is left to the parent, and the worker ends with the parent."""
+    """Prepares a worker: it ignores Ctrl-C, which the parent handles, and ends with the parent."""
     global _tokenizer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The engine ray: shards of tokens made by a cluster whose machines see the same files."""
+"""The engine "ray": makes shards of tokens on a cluster whose machines see the same files."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def run(
 ) -> Iterator[Step]:
     """Makes shards in parallel; yields the progress.
 
-    A shard whose worker or machine is lost is made again by another one. workers: at most so
-    many processes; None for one per core of the cluster. address: of the cluster; None to start
-    one on this machine. PcodecError if Ray is not installed, or fails.
+    If a worker or its machine is lost, another one makes its shard again. workers: most
+    processes; None for one per core of the cluster. address: of the cluster; None to start one on
+    this machine. PcodecError if Ray is not installed, or fails.
     """
     try:
         import ray

@@ -1,4 +1,4 @@
-"""Clips to rows of tokens; a bad file becomes a row with an error."""
+"""Turns clips into rows of tokens; a bad file becomes a row with an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pcodec.tokens import storage
 from pcodec.tokens.sources import PCX, Clip
 
 TOLERANCE = 0.025
-"""Seconds by which a segment may exceed its file, as lists round."""
+"""Seconds by which a segment may exceed its file, since lists round their numbers."""
 
 
 class Row(NamedTuple):
@@ -53,7 +53,7 @@ class Tokenizer:
     @functools.cached_property
     def codec(self) -> Codec:
         codec = Codec(self.model, threads=1)
-        codec.encoder  # noqa: B018 (reads the weights: what is wrong with them is no clip's fault)
+        codec.encoder  # noqa: B018 (reads the weights now, so that their errors are not a clip's)
         return codec
 
     def __call__(self, clip: Clip) -> Row:
@@ -67,9 +67,8 @@ class Tokenizer:
             if clip.error is not None:
                 raise AudioError(clip.error)
             if clip.data is None and not storage.is_remote(clip.location):
-                Path(
-                    clip.location
-                ).stat()  # a clearer error than libsndfile's if there is no such file
+                # A clearer error than libsndfile's if there is no such file.
+                Path(clip.location).stat()
             coded = self._stored(clip) if codec is None else self._encoded(clip, codec)
             return self._row(clip, *coded)
         except PcodecError as error:
@@ -141,7 +140,7 @@ def _whole(clip: Clip) -> tuple[int, Iterator[Samples]]:
 
 
 def _segment(clip: Clip) -> tuple[int, Iterator[Samples]]:
-    """The same for a part of a file; the file is read from the start of the part."""
+    """The rate and the blocks of a part of a file, which is read from the start of the part."""
     source: Any = clip.location
     if storage.is_remote(clip.location):
         source = io.BytesIO(_fetched(clip.location))
@@ -182,11 +181,11 @@ def _segment(clip: Clip) -> tuple[int, Iterator[Samples]]:
 
 @functools.lru_cache(maxsize=1)
 def _fetched(uri: str) -> bytes:
-    """A whole remote file, kept for the next clip, which may be of the same file."""
+    """A whole remote file; cached, as the next clip may be from the same file."""
     with storage.open_file(uri) as file:
         return file.read()
 
 
 def _printable(text: str) -> str:
-    """Text as valid UTF-8; other bytes, as in names of files, are escaped."""
+    """Text as valid UTF-8; invalid bytes, as file names may have, are escaped."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

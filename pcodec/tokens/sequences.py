@@ -1,4 +1,4 @@
-"""Grids of tokens to sequences for language models, and back."""
+"""Converts grids of tokens into sequences for language models, and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def flatten(tokens: ArrayLike, vocab_size: int) -> NDArray[np.int64]:
     """Tokens (columns, rows) -> one sequence of ids (columns * rows,).
 
     Column by column, low frequencies first. A token of row r becomes ``r * vocab_size +
-    token``. So each row has ids of its own, and a model needs ``rows * vocab_size`` of them.
-    vocab_size: `Codec.vocab_size`. ValueError if a token is not 0 to below it.
+    token``. So each row has its own ids, and a model needs ``rows * vocab_size`` ids.
+    vocab_size: `Codec.vocab_size`. ValueError if a token is not from 0 to ``vocab_size - 1``.
 
         ids = flatten(tokens, codec.vocab_size)  # 0 to 24575
     """
@@ -35,17 +35,17 @@ def unflatten(ids: ArrayLike, rows: int, vocab_size: int) -> Indices:
     wrong = (grid < 0) | (grid >= vocab_size)
     if wrong.any():
         place = int(wrong.reshape(-1).argmax())
-        raise ValueError(f"id {flat[place]} at place {place} is none of row {place % rows}")
+        raise ValueError(f"id {flat[place]} at place {place} does not belong to row {place % rows}")
     return grid.astype(np.uint16)
 
 
 def delay(tokens: ArrayLike, pad: int) -> NDArray[np.int64]:
     """Tokens (columns, rows) -> (columns + rows - 1, rows), row r delayed by r steps.
 
-    A step then holds tokens of many columns, each after all the lower rows of its own: a
-    model that puts out a whole step at once still sees those (as in MusicGen, arXiv
-    2306.05284). ``pad`` stands where a row has not begun or has ended; it must be no token, such
-    as `Codec.vocab_size`. ValueError if it is one.
+    A step then holds tokens of many columns. The lower rows of a token's own column are in earlier
+    steps, so a model that predicts a whole step at once still sees them (MusicGen, arXiv
+    2306.05284). pad: the value before a row begins and after it ends; it must not be a token, for
+    example `Codec.vocab_size`. ValueError if a token is not from 0 to ``pad - 1``.
     """
     grid = _checked(tokens, pad)
     columns, rows = grid.shape
@@ -58,8 +58,8 @@ def delay(tokens: ArrayLike, pad: int) -> NDArray[np.int64]:
 def undelay(delayed: ArrayLike, pad: int) -> Indices:
     """The inverse of `delay`: (columns + rows - 1, rows) -> tokens (columns, rows), uint16.
 
-    The places where `delay` puts ``pad`` are ignored: after a model has generated some steps, they
-    hold columns that are not complete. ValueError if ``pad`` stands where a token must.
+    The places where `delay` puts ``pad`` are ignored, as they belong to columns that a model has
+    not completed. ValueError if ``pad`` is found at any other place.
     """
     grid = np.asarray(delayed)
     if grid.ndim != 2 or not grid.shape[1]:
@@ -73,7 +73,7 @@ def undelay(delayed: ArrayLike, pad: int) -> Indices:
     tokens = grid[places, np.arange(rows)]
     if (tokens == pad).any():
         step, row = (int(place[0]) for place in np.nonzero(tokens == pad))
-        raise ValueError(f"a pad ({pad}) stands in row {row} of column {step}")
+        raise ValueError(f"a pad ({pad}) in row {row} of column {step}")
     return _checked(tokens, pad).astype(np.uint16)
 
 

@@ -1,4 +1,4 @@
-"""The clips of a corpus, in parts; each part becomes one shard of tokens."""
+"""Finds the clips of a corpus, divided into parts; each part becomes one shard of tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARS = (".tar", ".tar.gz", ".tgz")
 CUTS = (".jsonl", ".jsonl.gz")
 PARQUET = ".parquet"
 PARQUET_ROWS = 16
-"""Rows with audio that are in memory at once."""
+"""Rows with audio that are read into memory at a time."""
 
 
 class Clip(NamedTuple):
@@ -52,11 +52,11 @@ class Clip(NamedTuple):
 
 
 Progress: TypeAlias = "tuple[Clip, float]"
-"""A clip, and the share of its part that is finished with it."""
+"""A clip, and the share of its part that is done after it."""
 
 
 class ClipList(NamedTuple):
-    """Clips that are files of their own, or segments of such."""
+    """Clips that are files, or segments of files."""
 
     clips: tuple[Clip, ...]
 
@@ -117,11 +117,11 @@ Part: TypeAlias = "ClipList | Tar | Parquet"
 def find_parts(
     data: Sequence[str], shard_clips: int, leave_out: Callable[[str], bool]
 ) -> list[Part]:
-    """A corpus in parts: files and lists by ``shard_clips``, then each tar, each Parquet file.
+    """Divides a corpus: files and lists by ``shard_clips``, then one part per tar or Parquet file.
 
-    data: folders, files or lists, as paths or URIs. leave_out: whether to ignore
-    the file at a location. OSError if one of ``data`` does not exist, AudioError if one is not a
-    list.
+    data: folders, files or lists, as paths or URIs. leave_out: whether to ignore the tar or
+    Parquet file at a location. OSError if one of ``data`` does not exist, AudioError if one is not
+    a list.
     """
     loose: list[Clip] = []
     parts: list[Part] = []
@@ -157,7 +157,7 @@ def _items(location: str) -> Iterator[Clip | Tar | Parquet]:
 
 
 def _item(name: str, location: str) -> Iterator[Clip | Tar | Parquet]:
-    """The clip or container that a file is by its name; nothing if it is of another kind."""
+    """The clip or container that a file is, by its suffix; nothing for another suffix."""
     lower = name.lower()
     if lower.endswith((PCX, *AUDIO_SUFFIXES)):
         yield Clip(name, name, location=location)
@@ -182,7 +182,7 @@ def _list(location: str) -> Iterator[Clip]:
 
 
 def _cuts(location: str) -> Iterator[Clip]:
-    """Lhotse's cuts or recordings, JSON lines; paths count from the current folder."""
+    """Lhotse's cuts or recordings, JSON lines; paths are relative to the current folder."""
     with storage.open_file(location) as file:
         lines: Iterable[bytes] = gzip.GzipFile(fileobj=file) if location.endswith(".gz") else file
         try:
@@ -197,7 +197,7 @@ def _cut_of(line: bytes, place: str) -> Clip:
     try:
         return _cut(json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AudioError(f"{place}: no cut or recording of Lhotse's ({error!r})") from error
+        raise AudioError(f"{place}: not a cut or recording of Lhotse ({error!r})") from error
 
 
 def _cut(cut: dict[str, Any]) -> Clip:
@@ -208,11 +208,13 @@ def _cut(cut: dict[str, Any]) -> Clip:
         kind = cut.get("type", "cut")
         return clip._replace(error=f"a {kind} without a recording of its own")
     if recording.get("transforms"):
-        return clip._replace(error="the recording is to be transformed; save its audio first")
+        return clip._replace(error="the recording has transforms; save the transformed audio first")
     (source, *more) = recording["sources"]
     if more or source["type"] not in ("file", "url"):
         kinds = ", ".join(source["type"] for source in (source, *more))
-        return clip._replace(error=f"a recording of sources {kinds}: only one file can be read")
+        return clip._replace(
+            error=f"the recording has sources {kinds}; only a single file can be read"
+        )
     path = source["source"]
     clip = clip._replace(path=path, location=storage.absolute(path))
     chosen = cut.get("channel", source["channels"])
@@ -279,7 +281,7 @@ def _parquet_clips(file: Any, name: str, folder: str) -> Iterator[Progress]:
         and {"bytes", "path"} <= {field.type.field(i).name for i in range(field.type.num_fields)}
     ]
     if not audio:
-        raise AudioError("has no column of audio: struct<bytes, path>")
+        raise AudioError("has no column of audio, a struct<bytes, path>")
     column = "audio" if "audio" in audio else audio[0]
     others = [other for other in ("id", "speaker", "speaker_id") if other in schema.names]
     total, number = table.metadata.num_rows, 0
@@ -302,7 +304,7 @@ def _parquet_clip(row: dict[str, Any], column: str, place: str, folder: str) -> 
 
 
 def _broken(name: str, location: str, error: Exception) -> Clip:
-    """A clip with an error, for a container that cannot be read; an unreachable one is an error."""
+    """A clip with an error, for an unreadable container. Raises the error of a remote one."""
     if isinstance(error, OSError) and storage.is_remote(location):
         raise error
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,7 +1,7 @@
-"""Local and remote files: paths, and URIs of the file systems that pyarrow knows.
+"""Local and remote files: paths, and URIs of the file systems that pyarrow supports.
 
-A URI is "s3://bucket/name", "gs://bucket/name" or, of any file system of fsspec,
-"fsspec+memory://name". What follows the bucket is a name as it is, without escapes.
+A URI is "s3://bucket/name", "gs://bucket/name" or, for any file system of fsspec, such as
+"fsspec+memory://name". The name after the bucket has no escapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from pcodec.files import replace_file
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
-"""File systems that show a file only when it is complete, and that have no folders."""
+"""File systems in which a file appears only when complete, and which have no folders."""
 
 
 def is_remote(location: str) -> bool:
@@ -51,7 +51,7 @@ def name_of(location: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    """The location of a file; a relative name counts from the folder."""
+    """The location of a file; ``name`` may be relative to the folder, or absolute."""
     if is_remote(name) or not is_remote(folder):
         return name if is_remote(name) else str(Path(folder, name))
     return name if name.startswith("/") else f"{folder.rstrip('/')}/{name}"

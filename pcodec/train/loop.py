@@ -25,19 +25,23 @@ from pcodec.train.stages.base import Stage
 from pcodec.train.stop import Stop
 
 READ_EVERY, LINE_EVERY, MEASURE_EVERY = 50, 100, 1000
-"""Steps between readings of the losses, lines of STAGE.jsonl, and measurements."""
+"""Steps between readings of the losses, lines of STAGE.jsonl, and measurements of quality."""
 
 SAVE_MINUTES = 10.0
+"""Minutes between saves."""
 
 
 def learning_rate_factor(share: float, step: int, warm_up: float) -> float:
-    """Linear warm-up over steps, times half a cosine down to 2 % over the share of the training."""
+    """Linear warm-up over ``warm_up`` steps, times a half cosine from 1 to 0.02 over the training.
+
+    share: of the training that is done, 0 to 1.
+    """
     rise = min(1.0, (step + 1) / max(1, warm_up))
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def discriminator_file(stage: str) -> str:
-    """The name of the file of a stage's discriminator."""
+    """Name of the file with a stage's discriminator."""
     return f"{stage}.discriminator.safetensors"
 
 
@@ -76,9 +80,9 @@ class Average:
 
 
 def read_clips(paths: list[Path], rate: int, column: int, seconds: float = 5.0) -> list[Tensor]:
-    """The first seconds of files, for measuring: at a rate in Hz, cut to whole columns.
+    """The first ``seconds`` of each file, to measure quality on; none of files below a column.
 
-    Files shorter than a column are left out.
+    rate: Hz. column: samples per column; the clips are cut to whole columns.
     """
     clips = [torch.from_numpy(read(path, rate)[: int(seconds * rate)]) for path in paths]
     clips = [torch.from_numpy(high_passed(clip.numpy(), rate)) for clip in clips]
@@ -99,19 +103,19 @@ class Means:
         self.sums = {name: self.sums.get(name, 0) + value for name, value in values.items()}
 
     def finite(self) -> bool:
-        """Whether all totals are finite; waits for the device."""
+        """Whether the total loss was finite in all steps; waits for the device."""
         return self.count == 0 or bool(torch.isfinite(self.sums["total"]))
 
     def read(self) -> Logs:
-        """The means, then starts anew; waits for the device."""
+        """Returns the means and resets them; waits for the device."""
         means = torch.stack(list(self.sums.values())) / self.count
         logs = dict(zip(self.sums, means.tolist(), strict=True))
         self.sums, self.count = {}, 0
         return logs
 
 
-def known(value: float) -> float | None:
-    """A value of STAGE.jsonl: five digits, or null for NaN and infinity."""
+def json_number(value: float) -> float | None:
+    """A number for JSON: five significant digits, or null for NaN and infinity."""
     if isinstance(value, int):
         return value
     return float(f"{value:.5g}") if math.isfinite(value) else None
@@ -120,7 +124,7 @@ def known(value: float) -> float | None:
 def read_state(path: Path, mmap: bool = False) -> dict[str, Any] | None:
     """The saved state of a stage, None if there is none; PcodecError if it cannot be read.
 
-    mmap: whether its tensors stay in the file.
+    mmap: whether to leave its tensors in the file until they are used.
     """
     if not path.exists():
         return None
@@ -140,108 +144,180 @@ def state_file(out: Path, stage: str) -> Path:
     return out / "state" / f"{stage}.pt"
 
 
+class Log:
+    """The logs of a stage: TensorBoard, STAGE.jsonl, and the progress on the terminal."""
+
+    def __init__(self, name: str, out: Path, length: Length, step: int, seconds: float) -> None:
+        """step, seconds: taken in earlier runs."""
+        self.report = Report(name, length, step, seconds)
+        self._writer = SummaryWriter(str(out / "logs" / name))
+        self._lines = (out / f"{name}.jsonl").open("a")
+
+    def scalars(self, values: Logs, step: int, prefix: str = "") -> None:
+        """Writes values to TensorBoard."""
+        for name, value in values.items():
+            self._writer.add_scalar(f"{prefix}{name}", value, step)
+
+    def line(self, values: Logs) -> None:
+        """Writes values as a line of STAGE.jsonl."""
+        self._lines.write(json.dumps({k: json_number(v) for k, v in values.items()}) + "\n")
+        self._lines.flush()
+
+    def close(self) -> None:
+        self._lines.close()
+        self._writer.close()
+        self.report.close()
+
+
+class Training:
+    """A stage in training: its progress, averaged weights, and state on disk."""
+
+    def __init__(
+        self, stage: Stage, out: Path, clips: list[Tensor], length: Length, stop: Stop
+    ) -> None:
+        """Resumes from the state in ``out`` if there is one; PcodecError if it does not fit."""
+        self.stage, self.out, self.clips, self.length, self.stop = stage, out, clips, length, stop
+        self.path = state_file(out, stage.name)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.average = Average(stage.trained, stage.settings.ema, stage.settings.share)
+        self.step, self.seconds = 0, 0.0
+        self._resume()
+        self.first = self.step
+        """Steps taken in earlier runs."""
+        self.means, self.losses = Means(), Logs()
+        self.measured, self.measuring = -math.inf, 0.0
+        """When the last measurement ended, and how long it took, seconds."""
+
+    @property
+    def share(self) -> float:
+        """Share of the stage that is done; 1 at its end."""
+        return self.length.share(self.step, self.seconds)
+
+    def run(self, stream: Iterator[Tensor], log: Log) -> None:
+        """Trains on batches to the end of the stage, or until a signal comes."""
+        started = saved = time.monotonic()
+        while self.share < 1 and self.stop.number is None:
+            rate = self._update(stream)
+            if self.step > self.first + 1:  # the first step includes compiling
+                self.seconds += time.monotonic() - started
+            if self.step == self.first + 10 and self.share < 1:
+                log.report.estimate(self.step, self.seconds)
+            if self.step % READ_EVERY == 0 or self.share == 1:
+                self._read_losses(log)
+            scores = self._measure(log)
+            if self.step % LINE_EVERY == 0 or scores or self.share == 1:
+                line = {"step": self.step, "seconds": round(self.seconds), **self.losses}
+                log.line({**line, "learning_rate": rate, **scores})
+            log.report.update(self.step, self.seconds, self.losses)
+            if time.monotonic() - saved > 60 * SAVE_MINUTES:
+                self.save()
+                saved = time.monotonic()
+            started = time.monotonic()
+
+    def save(self) -> None:
+        """Writes the averaged weights as a model, and the state; PcodecError if the loss is NaN."""
+        self._check_losses()
+        with self.average.applied():
+            self.stage.networks.save(self.out, self.stage.parts)
+        if self.stage.adversary is not None:
+            self.stage.adversary.save(self.out / discriminator_file(self.stage.name))
+        # The state comes last, since it says that the stage is done.
+        state = {"step": self.step, "seconds": self.seconds, "stage": self.stage.state()}
+        state["average"] = self.average.state_dict()
+        with replaced(self.path) as part:
+            torch.save(state, part)
+
+    def _resume(self) -> None:
+        state = read_state(self.path)
+        if state is None:
+            return
+        self.step, self.seconds = state["step"], state["seconds"]
+        try:
+            self.stage.load_state(state["stage"])
+            self.average.load_state_dict(state["average"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            text = f"{self.path}: the state of other networks or options; delete it to begin anew"
+            raise PcodecError(text) from error
+
+    def _update(self, stream: Iterator[Tensor]) -> float:
+        """One step of the optimiser on the next batch; returns its learning rate."""
+        settings = self.stage.settings
+        rate = settings.learning_rate
+        rate *= learning_rate_factor(self.share, self.step, settings.warm_up)
+        self.stage.set_learning_rate(rate)
+        # While the first step compiles, there is nothing yet that a signal could lose.
+        self.stop.patient = self.step > self.first
+        self.means.add(self.stage.step(next(stream)))
+        self.average.update(self.step)
+        self.step += 1
+        self.stop.patient = True
+        return rate
+
+    def _read_losses(self, log: Log) -> None:
+        """Logs the mean losses since the last reading."""
+        self._check_losses()
+        self.losses = self.means.read()
+        log.scalars(self.losses, self.step)
+
+    def _check_losses(self) -> None:
+        if self.means.finite():
+            return
+        text = f"{self.stage.name}: the loss is NaN or infinite before step {self.step}; what was"
+        raise PcodecError(
+            f"{text} saved before stays in {self.out}: lower learning_rate, and go on"
+        )
+
+    def _measure(self, log: Log) -> Logs:
+        """Scores on the clips, if they are due: every so many steps, and at the end."""
+        if not self.clips or self.stop.number is not None:
+            return {}
+        now = time.monotonic()
+        # Measuring takes at most a fifth of the time.
+        due = self.step % MEASURE_EVERY == 0 and now - self.measured > 4 * self.measuring
+        if not due and self.share < 1:
+            return {}
+        scores = self._evaluate()
+        self.measured = time.monotonic()
+        self.measuring = self.measured - now
+        log.scalars(scores, self.step, "dev/")
+        if scores:
+            say(f"{self.stage.name} step {self.step}, measured: {words(scores)}")
+        return scores
+
+    def _evaluate(self) -> Logs:
+        """Scores of the averaged weights; none if a signal interrupts, as it may take minutes."""
+        self.stop.patient = False
+        try:
+            with self.average.applied(), torch.no_grad():
+                return self.stage.evaluate(self.clips)
+        except KeyboardInterrupt:
+            if self.stop.number is None:
+                raise
+            return {}
+        finally:
+            self.stop.patient = True
+
+
 def run(
     stage: Stage, batches: Batches, out: Path, clips: list[Tensor], length: Length, stop: Stop
 ) -> None:
     """Runs a stage from its state in ``out`` to its end, or until a signal comes."""
-    settings, networks, name = stage.settings, stage.networks, stage.name
-    path = state_file(out, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    average = Average(stage.trained, settings.ema, settings.share)
-    step, seconds = 0, 0.0
-    if state := read_state(path):
-        step, seconds = state["step"], state["seconds"]
-        try:
-            stage.load_state(state["stage"])
-            average.load_state_dict(state["average"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            text = f"{path}: the state of other networks or options; delete it to begin anew"
-            raise PcodecError(text) from error
-        del state
-    first, means, logs = step, Means(), Logs()
-
-    def save() -> None:
-        if not means.finite():
-            text = f"{name}: the loss is NaN or infinite before step {step}; what was saved "
-            raise PcodecError(f"{text}before stays in {out}: lower learning_rate, and go on")
-        with average.applied():
-            networks.save(out, stage.parts)
-        if stage.adversary is not None:
-            stage.adversary.save(out / discriminator_file(name))
-        # The state comes last, as it says that the stage is done.
-        state = {"step": step, "seconds": seconds, "stage": stage.state()}
-        state["average"] = average.state_dict()
-        with replaced(path) as part:
-            torch.save(state, part)
-
-    def evaluate() -> Logs:
-        stop.patient = False  # it may take minutes
-        try:
-            with average.applied(), torch.no_grad():
-                return stage.evaluate(clips)
-        except KeyboardInterrupt:
-            if stop.number is None:
-                raise
-            return {}
-        finally:
-            stop.patient = True
-
+    training, name = Training(stage, out, clips, length, stop), stage.name
+    first = training.step
     with contextlib.ExitStack() as stack:
-        report = stack.enter_context(contextlib.closing(Report(name, length, step, seconds)))
-        writer = stack.enter_context(SummaryWriter(str(out / "logs" / name)))
-        record = stack.enter_context((out / f"{name}.jsonl").open("a"))
+        log = Log(name, out, length, first, training.seconds)
+        stack.enter_context(contextlib.closing(log))
         stack.callback(setattr, stop, "patient", False)
-        stream = stack.enter_context(contextlib.closing(batches.stream(step, stage.device)))
+        stream = stack.enter_context(contextlib.closing(batches.stream(first, stage.device)))
         if stage.compiles:
             where = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torch's cache")
             say(f"{name}: compiling the training step: minutes on a CPU, once (kept in {where})")
-        mark = saved = time.monotonic()
-        measured, took = -math.inf, 0.0
-        while (share := length.share(step, seconds)) < 1 and stop.number is None:
-            factor = learning_rate_factor(share, step, settings.warm_up)
-            stage.set_learning_rate(settings.learning_rate * factor)
-            # While the first step compiles, nothing can be lost.
-            stop.patient = step > first
-            means.add(stage.step(next(stream)))
-            average.update(step)
-            step += 1
-            stop.patient = True
-            if step > first + 1:  # the first step includes compiling
-                seconds += time.monotonic() - mark
-            ends = length.share(step, seconds) == 1
-            if step == first + 10 and not ends:
-                report.estimate(step, seconds)
-            if step % READ_EVERY == 0 or ends:
-                if not means.finite():
-                    save()  # which raises the error
-                logs = means.read()
-                for key, value in logs.items():
-                    writer.add_scalar(key, value, step)
-            scores = Logs()
-            # Measuring takes at most a fifth of the time.
-            now, due = time.monotonic(), step % MEASURE_EVERY == 0
-            if clips and stop.number is None and (ends or (due and now - measured > 4 * took)):
-                scores = evaluate()
-                measured = time.monotonic()
-                took = measured - now
-                for key, value in scores.items():
-                    writer.add_scalar(f"dev/{key}", value, step)
-                if scores:
-                    say(f"{name} step {step}, measured: {words(scores)}")
-            if step % LINE_EVERY == 0 or scores or ends:
-                line = {"step": step, "seconds": round(seconds), **logs}
-                line |= {"learning_rate": settings.learning_rate * factor, **scores}
-                record.write(json.dumps({k: known(v) for k, v in line.items()}) + "\n")
-                record.flush()
-            report.update(step, seconds, logs)
-            if time.monotonic() - saved > 60 * SAVE_MINUTES:
-                save()
-                saved = time.monotonic()
-            mark = time.monotonic()
+        training.run(stream, log)
         stream.close()
-        if step > first:
-            save()
-        if length.share(step, seconds) < 1:
-            say(f"{name}: stopped after step {step}; saved in {out}")
+        if training.step > first:
+            training.save()
+        if training.share < 1:
+            say(f"{name}: stopped after step {training.step}; saved in {out}")
         else:
-            say(f"{name}: done, {step} steps in {duration(seconds)}; saved in {out}")
+            took = duration(training.seconds)
+            say(f"{name}: done, {training.step} steps in {took}; saved in {out}")

@@ -284,7 +284,7 @@ def test_a_part_reports_only_its_own_damage(pcodec_command, coded, tmp_path):
     assert pcodec_command("decode", "--end", "1", source, tmp_path / "a.wav").returncode == 0
     assert pcodec_command("decode", "--start", "3", source, tmp_path / "b.wav").returncode == 3
     result = pcodec_command("decode", "--start", "99", source, tmp_path / "c.wav")
-    assert result.returncode == 1 and one_line(result, source, "behind the end, at 4.55 s")
+    assert result.returncode == 1 and one_line(result, source, "is after the end (4.55 s)")
 
 
 def test_an_output_that_appears_meanwhile_is_kept(tmp_path):

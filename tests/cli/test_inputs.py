@@ -24,7 +24,7 @@ from conftest import SPEECH
 
 import pcodec
 from pcodec.cli import main
-from pcodec.cli.output import PatientFile
+from pcodec.cli.output import BlockingOutput
 from pcodec.cores import threads_for
 from pcodec.pcx.parser import Parser
 
@@ -343,7 +343,7 @@ def test_all_that_is_written_to_an_output_that_does_not_block_arrives():
 
     reader = threading.Thread(target=read)
     reader.start()
-    with PatientFile(write_end, "wb") as out:
+    with BlockingOutput(write_end, "wb") as out:
         assert out.write(memoryview(data)) == len(data)
     reader.join()
     assert b"".join(got) == data

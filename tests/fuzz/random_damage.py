@@ -2,7 +2,7 @@
 
     python tests/fuzz/random_damage.py [MUTATIONS] [SEED] [--compact]
 
-With --compact the stream has blocks of kind C, by an entropy model of formulas.
+With --compact the stream has blocks of type C, by an entropy model of formulas.
 
 Flips, cuts, insertions, swaps, repeats and hostile fields. Each damaged stream is refused, or
 its damage is reported, or it gives exactly the original indices: nothing else. It does not

@@ -1,4 +1,4 @@
-"""docs/format.md, "Blocks of kind C", word for word in Python's whole numbers: slow and plain.
+"""docs/format.md, "Blocks of type C", word for word in Python's whole numbers: slow and plain.
 
 And a small entropy model whose numbers are formulas, so that anyone can write it down anew.
 """
@@ -22,7 +22,7 @@ def formula(shape, most, a, b):
 
 
 def write_model(folder: Path, c: CodecConfig = CONFIG) -> Path:
-    """A model folder that holds what decodes blocks of kind C, and nothing else."""
+    """A model folder that holds what decodes blocks of type C, and nothing else."""
     size = c.rows * c.entropy_dim
     shapes = {
         "near": (c.entropy_width, 4 * size, ()),
@@ -57,7 +57,7 @@ def write_model(folder: Path, c: CodecConfig = CONFIG) -> Path:
 
 
 class PlainDecoder:
-    """Blocks of kind C to indices, by Python's integers and nothing faster."""
+    """Blocks of type C to indices, by Python's integers and nothing faster."""
 
     def __init__(self, folder: Path) -> None:
         stored = load_file(folder / "entropy.safetensors")

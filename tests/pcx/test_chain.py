@@ -147,7 +147,7 @@ def test_a_part_of_a_chain_is_the_same_as_cut_from_the_whole(codec, parts, speec
 
 
 def test_a_start_after_the_end_of_a_chain_is_told(codec, parts):
-    with pytest.raises(pcodec.FormatError, match=r"behind the end, at 3\.63 s"):
+    with pytest.raises(pcodec.FormatError, match=r"is after the end \(3\.63 s\)"):
         decoded(codec, b"".join(parts), start=10.0)
 
 

@@ -1,4 +1,4 @@
-"""Blocks of kind C: fewer bytes for the same indices, the same on every machine."""
+"""Blocks of type C: fewer bytes for the same indices, the same on every machine."""
 
 import hashlib
 import io
@@ -292,7 +292,7 @@ def test_choices_do_not_depend_on_the_blocks_beside(with_rates, speech):
 
 
 def test_a_bit_rate_that_the_model_has_not_is_refused_with_those_that_it_has(with_rates, speech):
-    with pytest.raises(pcodec.PcodecError, match=r"1.5 kbit/s: .* has 4.0 to 6.0 kbit/s"):
+    with pytest.raises(pcodec.PcodecError, match=r"1.5 kbit/s: .* reaches 4.0 to 6.0 kbit/s"):
         pcodec.encode(speech, 16000, codec=with_rates, bit_rate=1500)
 
 

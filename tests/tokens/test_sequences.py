@@ -64,7 +64,7 @@ def test_an_id_of_another_row_is_refused(both, data):
     ids = flatten(tokens, entries)
     place = data.draw(st.integers(0, len(ids) - 1))
     ids[place] += entries * data.draw(st.sampled_from([-30, -1, 1, 30]))
-    with pytest.raises(ValueError, match=f"at place {place} is none of row"):
+    with pytest.raises(ValueError, match=f"at place {place} does not belong to row"):
         unflatten(ids, tokens.shape[1], entries)
 
 

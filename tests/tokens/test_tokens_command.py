@@ -251,7 +251,7 @@ def test_parquet_with_audio_is_read_as_datasets_writes_it(codec, speech, tmp_pat
     assert [row["samples"] for row in rows] == [3000, 400, 700, 0, 0, 0, 0]
     assert np.array_equal(rows[0]["tokens"], codec.to_tokens(speech[:3000]))
     assert rows[4]["error"] == "has no audio"
-    assert rows[5]["error"] == "has no column of audio: struct<bytes, path>"
+    assert rows[5]["error"] == "has no column of audio, a struct<bytes, path>"
     assert rows[6]["error"]
 
 

@@ -146,7 +146,7 @@ def test_a_signal_ends_the_training_after_its_step_with_all_saved(
     assert signal.getsignal(number) is signal.default_int_handler
     told = capfd.readouterr().err
     assert "pcodec: stopping after this step" in told
-    assert "to go on: pcodec train vqvae --out 'my out'\n" in told
+    assert "to continue: pcodec train vqvae --out 'my out'\n" in told
     step = torch.load(folder / "out/state/vqvae.pt", weights_only=True)["step"]
     assert step >= 2 and f"vqvae: stopped after step {step}; saved in {folder / 'out'}\n" in told
     assert read_model(folder / "out").bitstream_id

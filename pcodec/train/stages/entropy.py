@@ -1,4 +1,4 @@
-"""Stage: how likely each index is, by which a file is coded in fewer bytes."""
+"""Stage: the probability model of indices, for entropy coding."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pcodec.train.stages.base import Settings, Stage
 
 
 class Entropy(Stage):
-    """The probabilities of indices, over a frozen encoder and codebook.
+    """The probability model of indices, on a frozen encoder and codebook.
 
-    A crop is a block, so its first columns are foretold from nothing, as in a file.
+    A crop is a block, so its first columns are coded without context, as in a file.
     """
 
     name = "entropy"
@@ -25,8 +25,8 @@ class Entropy(Stage):
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__(networks, settings)
         model = networks.entropy
-        if bool((model.order.diff() == 1).all()):  # not grown yet, nor read from a file
-            model.plant(networks.quantizer.codebook)
+        if bool((model.order.diff() == 1).all()):  # neither built yet nor read from a file
+            model.build_tree(networks.quantizer.codebook)
 
     def losses(self, samples: Tensor) -> Losses:
         with torch.no_grad():
