@@ -279,9 +279,9 @@ class StreamDecoder(_Stream):
             before = state[LOST].shape[1]
             _remember(state, unknown, True, before + count)
             conceal = self._networks.concealment or Concealment.hold
-            foreseen = conceal(state[LATENTS], state[LOST])[:, before:]
+            predicted = conceal(state[LATENTS], state[LOST])[:, before:]
             _remember(state, unknown[:, :0], True, history)
-            out += self._decode([self], state, foreseen, level[None], last=False)
+            out += self._decode([self], state, predicted, level[None], last=False)
         return np.concatenate(out)
 
     def _look_back(self, latents: Array) -> None:

@@ -1,1 +1,1 @@
-"""Measuring the codec; needs the extra packages of ``pip install pcodec-speech[eval]``."""
+"""Measures codecs; needs the packages of ``pip install pcodec-speech[eval]``."""

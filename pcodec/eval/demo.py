@@ -1,4 +1,4 @@
-"""The demonstration of `make demo`: a file through the command line, measured and drawn."""
+"""`make demo`: encodes and decodes a file on the command line, measures it, draws spectrograms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND = (sys.executable, "-m", "pcodec")
 
 
 def draw(reference: metrics.Samples, decoded: metrics.Samples, path: Path) -> None:
-    """Spectrograms of both, side by side, in dB down to -80."""
+    """Draws the spectrograms of both side by side, from -80 to 0 dB."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -39,7 +39,7 @@ def draw(reference: metrics.Samples, decoded: metrics.Samples, path: Path) -> No
 
 
 def main(source: Path, folder: Path) -> None:
-    """Encodes and decodes a 16 kHz file into a folder; prints rate, length, PESQ and STOI."""
+    """Encodes and decodes a 16 kHz file into a folder; prints bit rate, duration, PESQ and STOI."""
     folder.mkdir(exist_ok=True)
     coded, decoded = folder / f"{source.stem}.pcx", folder / f"{source.stem}.wav"
     for arguments in (("encode", "-f", source, coded), ("decode", "-f", coded, decoded)):

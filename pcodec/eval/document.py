@@ -1,4 +1,4 @@
-"""The document of `pcodec eval` (JSON, "pcodec-eval/1"): its schema, and a check of files."""
+"""The results of `pcodec eval` (JSON, "pcodec-eval/1"): their schema, and reading them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMAT = "pcodec-eval/1"
 
 
 class Each(NamedTuple):
-    """The shape of every value of an object whose keys are free."""
+    """The shape of all values of an object with arbitrary keys."""
 
     of: Any
 
@@ -39,7 +39,7 @@ DOCUMENT = {
 
 
 def check(value: Any, shape: Any, where: str) -> None:
-    """Checks a part of the document against its shape; PcodecError names the place."""
+    """Checks a part of the document against its shape; PcodecError that names the place."""
     if isinstance(shape, tuple) and not isinstance(shape, Each):
         if value is None:
             return
@@ -49,15 +49,15 @@ def check(value: Any, shape: Any, where: str) -> None:
         good = isinstance(value, wanted) and not isinstance(value, bool)
         if not good or (shape is float and not math.isfinite(value)):
             raise PcodecError.of_file(
-                where, f"is no {'number' if shape in (int, float) else 'text'}"
+                where, f"is not a {'number' if shape in (int, float) else 'text'}"
             )
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            raise PcodecError.of_file(where, "is no list")
+            raise PcodecError.of_file(where, "is not a list")
         for i, part in enumerate(value):
             check(part, shape[0], f"{where}[{i}]")
     elif not isinstance(value, dict):
-        raise PcodecError.of_file(where, "is no object")
+        raise PcodecError.of_file(where, "is not an object")
     elif isinstance(shape, Each):
         for key, part in value.items():
             check(part, shape.of, f"{where}.{key}")
@@ -75,7 +75,9 @@ def load(path: Path) -> dict[str, Any]:
     except ValueError as error:  # not UTF-8, or not JSON
         raise PcodecError.of_file(path, f"is not JSON ({error})") from error
     except RecursionError:
-        raise PcodecError.of_file(path, "is not JSON of this kind (nested too deeply)") from None
+        raise PcodecError.of_file(
+            path, "is nested too deeply for a document of `pcodec eval`"
+        ) from None
     found = results.get("format") if isinstance(results, dict) else None
     if found != FORMAT:
         raise PcodecError.of_file(path, f"is not a document of `pcodec eval` ({FORMAT})")

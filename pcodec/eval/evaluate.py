@@ -1,7 +1,7 @@
-"""`pcodec eval`: all files through all codecs and metrics, into one document.
+"""`pcodec eval`: codes all files with all codecs, and scores them with all metrics.
 
-The document (JSON, "pcodec-eval/1") is what `pcodec report` and docs/results.py read.
-Coded files and scores are kept in a cache, keyed by content.
+The result is one document (JSON, "pcodec-eval/1") for `pcodec report` and docs/results.py. Coded
+files and scores are cached by content.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from pcodec.eval.metrics import METRICS, RATE, Metric, MetricUndefined, Samples,
 from pcodec.pcx.compact import entropy_model
 from pcodec.pcx.parser import Parser
 
-LONGEST_DELAY = 4000
-"""Largest delay of a codec that is looked for, in samples."""
+MAX_DELAY = 4000
+"""Largest delay of a codec that is looked for, in samples at 16 kHz (250 ms)."""
 
 
 def correlate(a: Samples, b: Samples) -> tuple[int, float]:
     """The delay of b against a in samples, and their correlation at that delay."""
-    size = 1 << int(np.ceil(np.log2(max(len(a) + len(b), 2 * LONGEST_DELAY) + 1)))
+    size = 1 << int(np.ceil(np.log2(max(len(a) + len(b), 2 * MAX_DELAY) + 1)))
     correlation = np.fft.irfft(np.fft.rfft(b, size) * np.fft.rfft(a, size).conj(), size)
-    near = np.concatenate([correlation[-LONGEST_DELAY:], correlation[: LONGEST_DELAY + 1]])
+    near = np.concatenate([correlation[-MAX_DELAY:], correlation[: MAX_DELAY + 1]])
     best = int(near.argmax())
     energy = np.sqrt(np.square(a, dtype=np.float64).sum() * np.square(b, dtype=np.float64).sum())
-    return best - LONGEST_DELAY, float(near[best] / (energy + 1e-9))
+    return best - MAX_DELAY, float(near[best] / (energy + 1e-9))
 
 
 def envelope(samples: Samples) -> Samples:
-    """Envelope over 10 ms, without its mean."""
+    """Amplitude envelope under a window of 10 ms, without its mean."""
     window = np.hanning(162)[1:-1]
     power = np.convolve(np.square(samples, dtype=np.float64), window / window.sum(), "same")
     amplitude = np.sqrt(power + 1e-6)
@@ -64,10 +64,10 @@ def envelope(samples: Samples) -> Samples:
 
 
 def delay(reference: Samples, decoded: Samples) -> int:
-    """The delay of the decoded samples: the peak of the cross-correlation.
+    """The delay of the decoded samples, in samples: the peak of the cross-correlation.
 
-    The waveforms are correlated, or, where a codec does not keep phases, the envelopes. Those are
-    precise to about 2 ms, so a smaller delay counts as none.
+    The waveforms are correlated, or the envelopes if the codec does not keep phases. Envelopes are
+    precise to about 2 ms, so a smaller delay counts as 0.
     """
     late, likeness = correlate(reference, decoded)
     if likeness > 0.5:
@@ -77,15 +77,15 @@ def delay(reference: Samples, decoded: Samples) -> int:
 
 
 def align(decoded: Samples, late: int, length: int) -> Samples:
-    """Decoded samples without a delay, cut or zero-padded to a length."""
+    """Decoded samples without their delay ``late``, cut or zero-padded to a length."""
     decoded = np.pad(decoded, (max(0, -late), 0))[max(0, late) :][:length]
     return np.pad(decoded, (0, length - len(decoded)))
 
 
 def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean (Efron's percentiles), with a fixed seed."""
+    """95 % bootstrap confidence interval of the mean (percentile method), with a fixed seed."""
     rng = np.random.default_rng(0)
-    # In portions, to save memory with many files.
+    # In parts, to save memory with many files.
     means = [
         values[rng.integers(len(values), size=(100, len(values)))].mean(1)
         for _ in range(0, resamples, 100)
@@ -95,7 +95,7 @@ def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float
 
 
 class Cache:
-    """A folder of earlier results: key -> JSON, with arrays beside it."""
+    """A folder of earlier results: key -> JSON, with samples and streams in files beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,14 +107,14 @@ class Cache:
 
     @staticmethod
     def write(path: Path, data: bytes) -> None:
-        """Written atomically, as other workers read it."""
+        """Writes a file atomically, because other processes read it."""
         path.parent.mkdir(exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         part.write_bytes(data)
         part.replace(path)
 
     def json(self, path: Path, make: Callable[[], Any]) -> Any:
-        """The cached value at a path, else that of ``make``, which is then stored."""
+        """The cached value at a path, else the value of ``make``, which is then stored."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads(path.read_bytes())
         value = make()
@@ -157,7 +157,7 @@ def _digest(samples: Samples) -> str:
 
 
 def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, Any]:
-    """A file through a codec; the decoded samples go into the cache, 16-bit as in a WAV file."""
+    """Codes a file with a codec; puts the decoded samples, 16-bit, and the stream in the cache."""
     kept = Cache(folder)
     reference, coder = read(path, RATE), _coder(spec, model)
     if not len(reference):
@@ -181,7 +181,7 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
         }
 
     result: dict[str, Any] = kept.json(key, make)
-    # At the cache's present path; a file that was deleted is made again.
+    # The paths are not cached, as the cache may have moved. A deleted file is made again.
     samples, stream = key.with_suffix(".s16"), key.with_suffix(".pcx")
     if not samples.exists() or (result["has_stream"] and not stream.exists()):
         result = make()
@@ -190,7 +190,7 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
 
 
 def decoded(samples: str, late: int, length: int) -> Samples:
-    """The decoded samples that `code` stored in the cache, aligned with the original."""
+    """Reads the decoded samples that `code` stored, and aligns them with the original."""
     whole = np.fromfile(samples, "<i2").astype(np.float32) / np.float32(32768)
     return align(whole, late, length)
 
@@ -198,15 +198,15 @@ def decoded(samples: str, late: int, length: int) -> Samples:
 def score(
     path: Path, samples: str, late: int, metrics: list[str], folder: Path
 ) -> dict[str, tuple[float | None, str | None]]:
-    """Per metric: (score of a file, None), or (None, why there is none)."""
+    """By metric: (score, None), or (None, why there is no score)."""
     kept, reference = Cache(folder), read(path, RATE)
     other = decoded(samples, late, len(reference))
 
     def measure(metric: str) -> tuple[float | None, str | None]:
         try:
             value = METRICS[metric].score(reference, other)
-        except MetricUndefined as refusal:
-            return None, str(refusal)
+        except MetricUndefined as error:
+            return None, str(error)
         return (value, None) if np.isfinite(value) else (None, f"is {value}")
 
     scores = {}
@@ -215,14 +215,14 @@ def score(
         key = kept.path("score", *both, metric, _version(metric))
         try:
             value, why = kept.json(key, functools.partial(measure, metric))
-        except Exception as error:  # a fault of the metric; not cached, as it may pass
+        except Exception as error:  # an error of the metric; not cached, as it may be temporary
             value, why = None, f"{type(error).__name__}: {error}"
         scores[metric] = value, why
     return scores
 
 
 def codebook_use(streams: list[str]) -> dict[str, Any] | None:
-    """Entropy and use of the codebook over .pcx files."""
+    """Entropy of the indices in .pcx files, and the number of unused entries."""
     counts, entries = Counter[int](), 0
     for stream in streams:
         parser = Parser(entropy=entropy_model)
@@ -242,7 +242,7 @@ def codebook_use(streams: list[str]) -> dict[str, Any] | None:
 
 
 class Evaluation:
-    """The tasks of an evaluation, and the processes that run them, each on one core."""
+    """Runs an evaluation in processes of one thread each."""
 
     def __init__(
         self, data: Path, specs: list[str], metrics: list[str], model: str | None,
@@ -276,12 +276,12 @@ class Evaluation:
             except peers.AbsentError as error:
                 self.absent[name] = str(error)
         context = multiprocessing.get_context("spawn")
-        # With one thread each, in NumPy and torch too.
+        # NumPy and torch in the processes use one thread too.
         os.environ["OMP_NUM_THREADS"] = "1"
         self.pool = ProcessPoolExecutor(workers, context, _start)
 
     def _all(self, title: str, tasks: dict[Any, tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
-        """(key, result) of each task (function, arguments...), as they end."""
+        """Runs tasks (function, arguments ...); yields (key, future) as they finish."""
         futures = {self.pool.submit(*task): key for key, task in tasks.items()}
         hidden = True if self.quiet else None
         try:
@@ -292,7 +292,7 @@ class Evaluation:
             raise
 
     def run(self) -> dict[str, Any]:
-        """Runs everything; returns the document."""
+        """Runs the evaluation; returns the document."""
         with self.pool:
             return self._run()
 
@@ -313,7 +313,7 @@ class Evaluation:
                 refused[i].append({"codec": name, "metric": None, "why": str(error)})
         if present and not coded:
             raise PcodecError(next(r["why"] for r in itertools.chain(*refused)))
-        # A codec's delay is constant; the estimate of one file may be off by a pitch period.
+        # The delay of a codec is constant, but its estimate for one file may be a pitch period off.
         delays = {
             name: int(np.median([c["delay"] for (n, _), c in coded.items() if n == name]))
             for name in present
@@ -329,7 +329,7 @@ class Evaluation:
                 scores[name, i][metric] = value
                 if why is not None:
                     refused[i].append({"codec": name, "metric": metric, "why": why})
-        # Nothing is known about a file that no codec could read.
+        # The length stays 0 for a file that no codec could read.
         lengths = [0] * len(paths)
         for (_, i), c in coded.items():
             lengths[i] = c["length"]
@@ -376,7 +376,7 @@ class Evaluation:
 
         versions = {name: importlib.metadata.version(name) for name in ("numpy", "soxr")}
         versions |= dict(_package_version(METRICS[metric]) for metric in self.metrics)
-        # The distribution may have another name, such as onnxruntime-gpu.
+        # Not by importlib.metadata: the distribution may be onnxruntime-gpu.
         versions["onnxruntime"] = onnxruntime.__version__
         versions["pcodec-speech"] = pcodec.__version__
         return dict(sorted(versions.items()))
@@ -385,7 +385,7 @@ class Evaluation:
         self, name: str, coded: dict[tuple[str, int], dict[str, Any]],
         scores: dict[tuple[str, int], dict[str, float | None]], lengths: list[int],
     ) -> dict[str, Any]:  # fmt: skip
-        """One codec of the document."""
+        """The entry of a codec in the document."""
         own = {i: c for (n, i), c in sorted(coded.items()) if n == name}
         if name in self.absent or not own:
             why = self.absent.get(name, "no file could be coded")
@@ -418,7 +418,7 @@ class Evaluation:
         }
 
     def keep_samples(self, document: dict[str, Any], count: int, folder: Path) -> None:
-        """Writes the audio of some files, evenly chosen, into a folder for the report."""
+        """Writes the audio of ``count`` evenly spaced files into a folder, for the report."""
         total = len(self.rows)
         for i in sorted({round(k * (total - 1) / max(1, count - 1)) for k in range(count)}):
             if i >= total or not any(k == i for _, k in self.coded):
@@ -432,7 +432,7 @@ class Evaluation:
             for (name, k), c in self.coded.items():
                 if k != i:
                     continue
-                # Files are numbered, as names can contain anything.
+                # By number, since the name of a codec may contain any characters.
                 stem = f"{self.names.index(name):02d}"
                 samples = decoded(c["samples"], self.delays[name], len(reference))
                 soundfile.write(os.fsencode(here / f"{stem}.flac"), int16(samples), RATE)

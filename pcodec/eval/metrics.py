@@ -1,4 +1,4 @@
-"""Speech quality metrics of decoded speech against its original, both at 16 kHz, aligned."""
+"""Quality metrics: decoded speech against its original, both at 16 kHz and aligned."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def log_mel_distance(reference: Samples, decoded: Samples) -> float:
     return float(np.abs(a - b).mean())
 
 
-# WORLD (Morise et al. 2016), frames of 5 ms.
 FRAME_PERIOD, ALPHA, ORDER = 5.0, 0.42, 24
+"""Of WORLD (Morise et al. 2016): frame period in ms; of mel-cepstra: warping and order."""
 
 
 @lru_cache(maxsize=4)
@@ -110,9 +110,9 @@ def _world(samples: bytes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @cache
 def _warping(bins: int) -> NDArray[np.float64]:
-    """Log amplitudes (bins,) -> mel-cepstrum (ORDER + 1,), as a matrix.
+    """The matrix (ORDER + 1, bins) from log amplitudes to a mel-cepstrum.
 
-    Cepstrum, then the frequency transform of Oppenheim & Johnson (1972) by ALPHA.
+    Cepstrum, then the frequency warping of Oppenheim & Johnson (1972) by ALPHA.
     """
     n_fft = 2 * (bins - 1)
     cepstrum = np.fft.irfft(np.eye(bins), n_fft, axis=0)[:bins]
@@ -140,8 +140,8 @@ def mcd(reference: Samples, decoded: Samples) -> float:
     return float(10 / math.log(10) * np.sqrt(2 * np.square(difference).sum(1)).mean())
 
 
-def _voiced_in_both(reference: Samples, decoded: Samples) -> NDArray[np.float64]:
-    """Differences of pitch in octaves (frames,)."""
+def _pitch_errors(reference: Samples, decoded: Samples) -> NDArray[np.float64]:
+    """Absolute differences of pitch in octaves, in the frames that are voiced in both (frames,)."""
     a, b = (_world(x.tobytes())[0] for x in (reference, decoded))
     both = (a > 0) & (b > 0)
     if not both.any():
@@ -150,6 +150,7 @@ def _voiced_in_both(reference: Samples, decoded: Samples) -> NDArray[np.float64]
 
 
 GROSS = math.log2(1.2)
+"""A gross pitch error: more than 20 %, in octaves."""
 
 
 def f0_cents(reference: Samples, decoded: Samples) -> float:
@@ -157,16 +158,16 @@ def f0_cents(reference: Samples, decoded: Samples) -> float:
 
     DIO and StoneMask of pyworld, frames of 5 ms.
     """
-    octaves = _voiced_in_both(reference, decoded)
+    octaves = _pitch_errors(reference, decoded)
     fine = octaves[octaves <= GROSS]
     if not len(fine):
-        raise MetricUndefined("every pitch is grossly wrong")
+        raise MetricUndefined("all pitch errors are gross")
     return float(1200 * np.sqrt(np.mean(np.square(fine))))
 
 
 def f0_gross(reference: Samples, decoded: Samples) -> float:
     """Share of the frames voiced in both whose pitch is wrong by more than 20 %, in %; pyworld."""
-    return float(100 * np.mean(_voiced_in_both(reference, decoded) > GROSS))
+    return float(100 * np.mean(_pitch_errors(reference, decoded) > GROSS))
 
 
 def voicing_error(reference: Samples, decoded: Samples) -> float:
@@ -217,7 +218,7 @@ def speaker_similarity(reference: Samples, decoded: Samples) -> float:
 
     a, b = (preprocess_wav(x, RATE) for x in (reference, decoded))
     if min(len(a), len(b)) < 0.1 * RATE:
-        raise MetricUndefined("no speech is left when silence is taken out")
+        raise MetricUndefined("less than 0.1 s of speech")
     a, b = (_speaker().embed_utterance(x) for x in (a, b))
     return float(a @ b)
 
@@ -230,13 +231,13 @@ def _phone_recogniser() -> Any:
 
 
 def _phones(samples: Samples) -> list[str]:
-    """The phones that the recogniser hears, in IPA."""
+    """The phones that the recogniser finds, in IPA."""
     heard: list[str] = _phone_recogniser()(samples, RATE).phonemes
     return heard
 
 
 def edit_distance(a: list[str], b: list[str]) -> int:
-    """Least number of symbols to insert, delete or replace to turn a into b (Levenshtein)."""
+    """Levenshtein distance: the fewest insertions, deletions and substitutions from a to b."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         above, row = row, [i]
@@ -246,22 +247,23 @@ def edit_distance(a: list[str], b: list[str]) -> int:
 
 
 def phone_error_rate(reference: Samples, decoded: Samples) -> float:
-    """Edit distance between the phones heard in the decoded speech and those heard in the original,
-    per phone of the original, in %; 0 for the original itself. The recogniser (package hama, whose
-    version decides) knows English; other languages it hears with English ears.
+    """Edit distance between the phones recognised in the decoded speech and in the original, per
+    phone of the original, in %; 0 for the original itself. The recogniser (package hama; scores
+    depend on its version) is trained on English, so other languages are recognised as English.
     """
     phones = _phones(reference)
     if not phones:
-        raise MetricUndefined("no phone is heard in the original")
+        raise MetricUndefined("no phone is recognised in the original")
     return 100 * edit_distance(phones, _phones(decoded)) / len(phones)
 
 
-# WARP-Q: windows of 32 ms every 4 ms; patches of 0.4 s every 0.2 s, in frames as the authors count.
 WARPQ_WINDOW, WARPQ_HOP, WARPQ_PATCH, WARPQ_STEP, WARPQ_LOCAL = 512, 64, 92, 42, 201
+"""Of WARP-Q: window and hop in samples (32 and 4 ms); length and distance of patches, and length of
+the local normalisation, in frames, as the authors count them (about 0.4, 0.2 and 0.8 s)."""
 
 
 def _active(samples: Samples) -> Samples:
-    """The samples of the frames of 30 ms that are speech, or whose neighbour is."""
+    """The samples of 30 ms frames that are speech, or next to one that is."""
     import webrtcvad
 
     frame = 3 * RATE // 100
@@ -276,7 +278,7 @@ def _active(samples: Samples) -> Samples:
 
 
 def _local_cepstra(samples: Samples) -> NDArray[np.float32]:
-    """MFCC (13, frames), mean and variance normalised over the 0.8 s around each frame."""
+    """MFCC (13, frames), with mean and variance normalised over the 0.8 s around each frame."""
     import librosa
 
     cepstra = librosa.feature.mfcc(
@@ -294,9 +296,9 @@ def _local_cepstra(samples: Samples) -> NDArray[np.float32]:
 
 
 def warpq(reference: Samples, decoded: Samples) -> float:
-    """WARP-Q (Jassim et al. 2022), raw score: how far patches of 0.4 s of normalised MFCC lie from
-    the part of the original that is most like them (subsequence DTW), median; as the authors'
-    package warpq 1.5.2 does. Made for generative codecs; package webrtcvad-wheels, librosa.
+    """WARP-Q (Jassim et al. 2022), raw score: the median distance between patches of 0.4 s of
+    normalised MFCC and the most similar part of the original (subsequence DTW), as in the
+    authors' package warpq 1.5.2. Made for generative codecs; packages webrtcvad-wheels, librosa.
     """
     import librosa
 
@@ -327,13 +329,13 @@ class Metric:
     """Which way is better: "higher" or "lower"."""
     unit: str = ""
     package: str = "numpy"
-    """The module that the score needs; without it, asking for the metric is an error."""
+    """The module that the metric needs; without it, `--metrics` with its name is an error."""
     distribution: str = ""
     """Name of the package for pip, where it differs from the module's."""
     digits: int = 3
     """Decimals in the tables of docs/results.md."""
     default: bool = True
-    """Whether `pcodec eval` measures it by default; its package is then in the extra eval."""
+    """Whether `pcodec eval` measures it by default; then the extra "eval" has its package."""
 
     @property
     def definition(self) -> str:

@@ -1,4 +1,4 @@
-"""An adversary: a discriminator that is trained together with the generator."""
+"""The discriminator of adversarial training, with its optimiser."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pcodec.train.precision import mixed_precision
 Losses = dict[str, Tensor]
 """Scalar tensors by name, on the device. Reading one waits for the device."""
 Logs = dict[str, float]
-"""Numbers by name, as they are logged."""
+"""Logged numbers by name."""
 
 
 class Adversary:
-    """A discriminator with its optimiser; rate: its learning rate relative to the stage's."""
+    """A discriminator that is trained together with the networks of a stage (the generator)."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Adversary:
         device: torch.device,
         rate: float = 1.0,
     ) -> None:
+        """rate: learning rate of the discriminator relative to the stage's."""
         self.discriminator, self.autocast = discriminator.to(device), mixed_precision(device)
         group = {"params": discriminator.parameters(), "rate": rate}
         self.optimizer = torch.optim.AdamW([group], learning_rate, (0.8, 0.99), fused=True)
@@ -64,7 +65,7 @@ class Adversary:
         return adversarial_loss(outputs), feature_loss(target, outputs)
 
     def save(self, path: Path) -> None:
-        """Writes the discriminator, for a later training to go on from."""
+        """Writes the discriminator, so that a later training can start from it."""
         save_half(self.discriminator.state_dict(), path)
 
     def load(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training audio: a folder or a tsv list as random augmented crops."""
+"""Training data: random augmented crops from a folder or a tsv list of audio files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from pcodec.dsp import HIGH_PASS_HZ
 from pcodec.errors import AudioError
 
 MAX_WORKERS = 16
-"""Processes that make batches for a GPU; a CPU needs only one."""
+"""Most processes that make batches for a GPU; a CPU needs only one."""
 GRACE_SECONDS = 10
-"""Seconds between the request to end and the end of these processes."""
+"""Seconds from SIGTERM to the end of these processes."""
 
 
 @lru_cache
@@ -40,27 +40,28 @@ def _high_pass(length: int, rate: int) -> NDArray[np.complex128]:
 
 
 def high_passed(samples: Samples, rate: int) -> Samples:
-    """Samples (n,) after the encoder's high pass, in one piece; it wraps around their end."""
+    """Samples (n,) through the encoder's high-pass filter, applied by FFT as a circular one."""
     spectrum = np.fft.rfft(samples) * _high_pass(len(samples), rate)
     return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
 
 
 def seconds_of(path: Path) -> float:
-    """The length that a file's header states, 0 if none; AudioError if it cannot be read."""
+    """Duration that a file's header states, 0 if it states none; AudioError if unreadable."""
     reader = Reader(path)
     reader.close()
     return (reader.frames or 0) / reader.rate
 
 
 class Corpus:
-    """Clips in one memory-mapped 16-bit file, so that a crop costs no decoding.
+    """The clips of a corpus, decoded once into a memory-mapped 16-bit file.
 
-    A speaker is drawn with the square root of their share of the corpus, then one of their clips
-    by length. So many short speakers weigh more than one long one.
+    A crop comes from a speaker with a probability proportional to the square root of the
+    speaker's total duration, and then from one of their clips by duration. So speakers with much
+    speech do not dominate.
     """
 
     def __init__(self, data: Path, cache: Path, sample_rate: int) -> None:
-        """Reads the headers; the audio is read when samples are first needed.
+        """Lists the files; the audio is decoded when samples are first needed.
 
         data: a folder, a tsv list or a file. cache: the folder for the memory-mapped file.
         """
@@ -84,11 +85,11 @@ class Corpus:
 
     @cached_property
     def seconds(self) -> float:
-        """Length of all clips; by their headers until they are read."""
+        """Duration of all clips; by their headers until the audio is decoded."""
         if self.is_read:
             return float(self.ends[-1]) / self.sample_rate
         paths = [path for path, _ in self.clips]
-        return sum(map(seconds_of, tqdm(paths, "looking at files", unit="file", disable=None)))
+        return sum(map(seconds_of, tqdm(paths, "reading headers", unit="file", disable=None)))
 
     @property
     def bytes(self) -> int:
@@ -97,7 +98,7 @@ class Corpus:
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
-        """Where each clip ends in `samples`."""
+        """End of each clip in `samples`, (clips,)."""
         if not self.is_read:
             self._read()
         ends: NDArray[np.int64] = np.load(self.ends_file)
@@ -116,7 +117,7 @@ class Corpus:
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
-        """Cumulative probability of each clip."""
+        """Cumulative probabilities of the clips, (clips,)."""
         lengths = (self.ends - self.starts).astype(float)
         of_speaker: dict[str, float] = defaultdict(float)
         for (_, speaker), length in zip(self.clips, lengths, strict=True):
@@ -130,8 +131,8 @@ class Corpus:
         cache.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(cache).free
         if self.bytes > free:
-            need = f"{self.bytes / 1e9:.2f} GB for the audio, {free / 1e9:.2f} GB are free"
-            raise AudioError(f"{cache}: the disk is too small: {need}")
+            need = f"the audio needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+            raise AudioError(f"{cache}: not enough disk space: {need}")
         lengths = []
         with self.store.open("wb") as out:
             for path, _ in tqdm(self.clips, "reading audio", unit="file", disable=None):
@@ -139,7 +140,9 @@ class Corpus:
                 out.write((mono.clip(-1, 32767 / 32768) * 32768).astype("<i2").tobytes())
                 lengths.append(len(mono))
         if not any(lengths):
-            raise AudioError(f"{self.clips[0][0]}: holds no samples, nor does any other file")
+            raise AudioError(
+                f"{self.clips[0][0]}: holds no samples, and neither does any other file"
+            )
         np.save(self.ends_file, np.cumsum(lengths))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class Corpus:
         return {name: value for name, value in vars(self).items() if name != "samples"}
 
     def crop(self, length: int, rng: np.random.Generator) -> Samples:
-        """A random piece of ``length`` samples; a shorter clip is placed at random in silence."""
+        """A random crop of ``length`` samples; a shorter clip is padded with silence at random."""
         clip = min(int(np.searchsorted(self.shares, rng.random())), len(self.ends) - 1)
         start, end = int(self.starts[clip]), int(self.ends[clip])
         crop = np.zeros(length, np.float32)
@@ -164,9 +167,9 @@ class Corpus:
 class Batches:
     """Endless augmented batches, a pure function of the seed and the step number.
 
-    Augmentation: half of the crops change speed (and so pitch and timbre) by up to 12 %;
-    levels from -35 dB to full scale; either polarity; one in eight is mixed with noise at 5 to
-    30 dB.
+    Augmentation: half of the crops are resampled, which changes speed, pitch and timbre by up to
+    12 %; gains of -35 to +6 dB without clipping; random polarity; noise in one of eight crops, at
+    signal-to-noise ratios of 5 to 30 dB.
     """
 
     def __init__(
@@ -204,7 +207,7 @@ class Batches:
     def stream(
         self, step: int, device: torch.device | None = None
     ) -> Generator[Tensor, None, None]:
-        """Batches from a step on, made by other processes."""
+        """Batches from a step on, made in other processes."""
         cuda = device is not None and device.type == "cuda"
         loader: DataLoader[Tensor] = DataLoader(
             self,  # type: ignore[arg-type]
@@ -213,14 +216,14 @@ class Batches:
             num_workers=min(MAX_WORKERS, max(1, cores() - 1)) if cuda else 1,
             pin_memory=cuda,
             prefetch_factor=4,
-            worker_init_fn=_outlive_signals,
-            generator=torch.Generator(),  # so that no number of the training's generator is used
+            worker_init_fn=_ignore_signals,
+            generator=torch.Generator(),  # leaves the random state of the training alone
         )
         yield from loader
 
 
-def _outlive_signals(_worker: int) -> None:
-    # Signals to the whole group are for the training, which ends its step and then this process.
+def _ignore_signals(_worker: int) -> None:
+    # Signals to the process group are handled by the training, which then ends this process.
     for name in ("SIGINT", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)

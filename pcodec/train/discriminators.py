@@ -1,4 +1,4 @@
-"""Discriminators of the adversarial stages. Each gives scores and features."""
+"""Discriminators of the adversarial stages, and their losses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class DiscriminatorOutput(NamedTuple):
     """Scores and features of one discriminator."""
 
     scores: Tensor
-    """(B, 1, ...): One score per patch, (B, 1, ...); a higher score is more real."""
+    """One score per patch, (B, 1, ...); higher for real than for generated audio."""
     features: list[Tensor]
     """Activations of the hidden layers."""
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017) on pictures (B, channels, height, width)."""
+    """PatchGAN (Isola et al. 2017) on images (B, channels, height, width)."""
 
     def __init__(
         self, channels: int, widths: tuple[int, ...], strides: tuple[tuple[int, int], ...]
@@ -59,14 +59,14 @@ class MelDiscriminator(nn.Module):
 class SpectrogramDiscriminator(nn.Module):
     """Multi-resolution discriminator on complex spectrograms (Jang et al. 2021; DAC).
 
-    Eight neighbouring bins are the channels of one cell of the picture. An embedding tells each
-    cell its frequency. Frames lie along the height, so that a spectrogram is a picture with
-    channels last without a copy, and the convolutions are wide and few.
+    The input is an image whose pixels hold eight neighbouring bins as channels, so that a few wide
+    convolutions suffice. A learned embedding tells each pixel its frequency. Height is time: then
+    a spectrogram is an image in channels-last order without a copy.
     """
 
     SIZES = (1024, 512, 256)
     GROUP = 8
-    """Bins per cell."""
+    """Bins per pixel."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -84,20 +84,20 @@ class SpectrogramDiscriminator(nn.Module):
             )
             self.finals.append(weight_norm(nn.Conv2d(width, 1, 3, padding=1)))
 
-    def picture(self, samples: Tensor, n_fft: int) -> Tensor:
-        """Samples (B, n) -> (B, 2 * GROUP, frames, cells), channels last."""
+    def image(self, samples: Tensor, n_fft: int) -> Tensor:
+        """Samples (B, n) -> (B, 2 * GROUP, frames, groups of bins), channels last."""
         pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
         spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
-        # Compressed, so that quiet parts count too.
+        # Magnitudes are compressed to their power 0.3, so that quiet parts count too.
         power = squared_length(spectrum)[..., None] + 1e-6
-        cells = (spectrum * (-0.35 * power.log()).exp()).unflatten(2, (-1, self.GROUP))
-        return cells.flatten(3).permute(0, 3, 1, 2)
+        pixels = (spectrum * (-0.35 * power.log()).exp()).unflatten(2, (-1, self.GROUP))
+        return pixels.flatten(3).permute(0, 3, 1, 2)
 
     def forward(self, samples: Tensor) -> list[DiscriminatorOutput]:
         """Samples (B, n)."""
         outputs = []
         for i, n_fft in enumerate(self.SIZES):
-            x = self.embeds[i](self.picture(samples, n_fft))
+            x = self.embeds[i](self.image(samples, n_fft))
             x = x + self.places[i].to(x.dtype)
             features = [x := F.leaky_relu(x, 0.1)]
             for layer in self.layers[i]:  # type: ignore[attr-defined]
@@ -108,7 +108,7 @@ class SpectrogramDiscriminator(nn.Module):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Multi-period discriminator (Kong et al. 2020), narrow: samples folded at prime periods."""
+    """Multi-period discriminator (Kong et al. 2020) with few channels, on samples (B, n)."""
 
     PERIODS = (2, 3, 5, 7, 11)
     WIDTHS = (1, 8, 32, 64, 128)
@@ -167,7 +167,7 @@ def adversarial_loss(fake: list[DiscriminatorOutput]) -> Tensor:
 
 
 def feature_loss(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> Tensor:
-    """Feature matching (Larsen et al. 2016), relative to the size of the features."""
+    """Feature matching (Larsen et al. 2016), relative to the mean magnitude of the features."""
     losses = [
         (b - a).abs().mean().float() / (a.abs().mean().float() + 1e-4)
         for r, f in zip(real, fake, strict=True)

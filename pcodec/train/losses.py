@@ -16,10 +16,10 @@ from pcodec.networks.stft import squared_length
 
 
 def loudness_weights(log_mel: Tensor) -> Tensor:
-    """Weights of the cells of a log-mel (B, frames, bands) by loudness, mean 1 per item.
+    """Weights of a log-mel (B, frames, bands) by loudness; their mean is 1 per item.
 
-    Loudness grows with about the 0.4th power of amplitude (Zwicker). A floor keeps quiet cells
-    in the loss.
+    Loudness grows with about the 0.4th power of amplitude (Zwicker). A floor of 0.3 keeps quiet
+    parts in the loss.
     """
     level = log_mel - log_mel.logsumexp((1, 2), keepdim=True)
     loudness = (0.4 * level).exp()
@@ -34,7 +34,7 @@ def mel_loss(predicted: Tensor, target: Tensor) -> Tensor:
 def low_loss(predicted: Tensor, target: Tensor, level: Tensor) -> Tensor:
     """Mean squared error of a low band (B, frames, 2 * bins), each column relative to its level.
 
-    level: (B, columns); the louder columns of an item weigh more.
+    level: (B, columns); louder columns of an item have more weight.
     """
     loudness = level**0.4
     weights = 0.3 + 0.7 * loudness / loudness.mean(1, keepdim=True)
@@ -63,7 +63,7 @@ class MultiResolutionMelLoss(nn.Module):
         return (magnitude @ filters).clamp(min=1e-5).log()
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Samples (B, n) twice -> scalar."""
+        """Two signals (B, n) -> scalar."""
         losses = []
         for n_fft, _ in self.resolutions:
             with torch.no_grad():
@@ -75,10 +75,10 @@ class MultiResolutionMelLoss(nn.Module):
 def phase_loss(predicted: Spectrum, target: Tensor) -> Tensor:
     """Distance of phases, and of their differences along frequency and time.
 
-    As in APNet (Ai & Ling 2023), but measured as a chord of the unit circle (no arc tangent),
-    and weighted by loudness, since the phase of silence is noise.
+    As in APNet (Ai & Ling 2023), but a difference counts as its chord on the unit circle, which
+    needs no arc tangent, and is weighted by loudness, since the phase of silence is noise.
 
-    target: complex spectrum (B, frames, bins) framed as the prediction.
+    target: complex spectrum (B, frames, bins) with the frames of the prediction.
     """
     target = torch.view_as_real(target)
     amplitude = (squared_length(target) + 1e-10).sqrt()
@@ -103,19 +103,18 @@ def phase_loss(predicted: Spectrum, target: Tensor) -> Tensor:
 class DisturbanceLoss(nn.Module):
     """Differences of loudness per critical band, modelled on PESQ (ITU-T P.862).
 
-    Zwicker loudness of 49 bands under windows of 32 ms, half overlapping. Differences below a
-    quarter of the smaller loudness are masked, and added sound weighs more than missing sound.
-    PESQ's alignments of time, level and frequency response are left out: a training crop does
-    not need them.
+    Zwicker loudness in 49 bands, windows of 32 ms with half overlap. Differences below a quarter
+    of the smaller loudness are masked. Added sound has more weight than missing sound. PESQ's
+    alignment of time, level and frequency response is left out, since training crops are aligned.
     """
 
     RATE, WINDOW = 16000, 512
     """Hz; samples. P.862.2 is defined for no other rate."""
-    # Bins of 31 Hz in each critical band, from 0 Hz.
+    # Number of 31.25 Hz bins in each critical band, from 0 Hz.
     BINS: ClassVar = [1] * 8 + [2] + [1] * 5 + [2, 1, 1] + [2] * 8 + [3] * 4
     BINS += [4, 3, 4, 5, 4, 5, 6, 6, 7, 8, 9, 9, 12, 12, 15, 16, 18, 21, 25, 20]
     QUIET = 3e-5
-    """Mean power below which a signal is not scaled to the level of speech."""
+    """Mean power below which a signal is not scaled up to the level of speech."""
 
     window: Tensor
     bands: Tensor
@@ -173,13 +172,13 @@ class DisturbanceLoss(nn.Module):
 
     @staticmethod
     def asymmetry(got: Tensor, wanted: Tensor) -> Tensor:
-        """Weights of added sound, (B, frames, bands); 0 where little is added."""
+        """Weights of differences where sound is added, (B, frames, bands); 0 where little is."""
         ratio = ((got + 50) / (wanted + 50)) ** 1.2
         return torch.where(ratio < 3, 0.0, ratio.clamp(max=12))
 
     @staticmethod
     def combine(symmetric: Tensor, asymmetric: Tensor) -> Tensor:
-        """The loss of PESQ's score by both disturbances."""
+        """What both disturbances take from a PESQ score."""
         return 0.1 * symmetric + 0.0309 * asymmetric
 
     def disturbances(self, got: Tensor, wanted: Tensor, asymmetry: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,34 +191,34 @@ class DisturbanceLoss(nn.Module):
         return symmetric, (difference * asymmetry).sum(-1)
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Samples (B, n) twice -> scalar."""
+        """Two signals (B, n) -> scalar."""
         with torch.no_grad():
             wanted = self.power(target)
             gain = self.gain(wanted)
             wanted = (wanted * gain) @ self.bands
         got = (self.power(predicted) * gain) @ self.bands
         disturbances = self.disturbances(got, wanted, self.asymmetry(got.detach(), wanted))
-        # P.862 weights the worst frames of a syllable most, which is too rough for a gradient.
+        # P.862 averages with sixth powers per syllable, whose gradient comes from few frames.
         return self.combine(*((d.square().mean(-1) + 1e-9).sqrt().mean() for d in disturbances))
 
 
 class MelDisturbanceLoss(DisturbanceLoss):
-    """`DisturbanceLoss` of log-mels, closer to P.862, for lost columns that are predicted.
+    """`DisturbanceLoss` of log-mels, closer to P.862; for the prediction of lost columns.
 
-    The levels of each frame are equalised first, as a level is the hardest to predict and matters
-    least. The disturbance of a frame is limited. The worst frames of 320 ms weigh most.
+    Levels are equalised frame by frame first, because a level is hard to predict and matters
+    little. The disturbance of a frame is limited. The worst frames within 320 ms dominate.
     """
 
     LIMIT, SYLLABLE = 45.0, 20
-    """Limit of a frame's disturbance; frames of 16 ms, half overlapping, per syllable."""
+    """Limit of a frame's disturbance; frames per syllable, at one frame per 16 ms."""
     inverse: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         if (config.vocoder_n_fft, config.window) != (self.WINDOW, self.WINDOW):
-            raise ValueError(f"a mel of other windows than {self.WINDOW} samples")
+            raise ValueError(f"the mel must have windows of {self.WINDOW} samples")
         self.every = self.WINDOW // 2 // config.hop
-        # A front end of unit area gives magnitudes per Hz, of the bins of a longer FFT.
+        # Mel filters of unit area give magnitudes per Hz; the FFT of the front end is longer.
         scale = config.sample_rate / config.n_fft
         inverse = scale * torch.from_numpy(mel_inverse(config))
         self.register_buffer("inverse", inverse, persistent=False)
@@ -242,17 +241,17 @@ class MelDisturbanceLoss(DisturbanceLoss):
         return self.LIMIT * (squares.mean(-1) + 1e-9).sqrt()
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Log-mels (B, frames, bands) twice -> scalar."""
+        """Two log-mels (B, frames, bands) -> scalar."""
         with torch.no_grad():
             wanted = self.power(target)
             gain = self.gain(wanted)
             wanted = (wanted * gain) @ self.bands
             audible = self.audible(wanted)
-            # Disturbances of loud frames are heard less.
+            # Disturbances in loud frames are less audible.
             louder = ((audible + 1e5) / 1e7) ** 0.04
         got = (self.power(predicted) * gain) @ self.bands
         level = (audible + 5e3) / (self.audible(got) + 5e3)
-        # Recursive smoothing of the level by 0.2, over five frames.
+        # First-order smoothing of the level with coefficient 0.2, cut off after five frames.
         smoothed = 0.8 * level
         for i in range(1, 5):
             smoothed = smoothed + 0.8 * 0.2**i * F.pad(level, (i, 0), value=1.0)[:, :-i]
@@ -283,10 +282,11 @@ def limit_gradient(x: Tensor) -> Tensor:
 
 
 def level_loss(output: Tensor, target: Tensor, floor: float = 1e-4) -> Tensor:
-    """Mean squared difference of levels, nepers: of samples (B, n) each, a scalar.
+    """Mean squared difference of levels in nepers; samples (B, n) twice -> scalar.
 
-    Other losses are least where what cannot be known is left out, and so make all a little too
-    quiet. floor: level below which a difference counts less and less, of full scale.
+    The other losses are smallest if unpredictable parts are left out, and so make the output a
+    little too quiet; this one corrects that. floor: RMS level, relative to full scale, below which
+    differences count less.
     """
     levels = [0.5 * (x.square().mean(1) + floor**2).log() for x in (output, target)]
     return (levels[0] - levels[1]).square().mean()

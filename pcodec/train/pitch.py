@@ -1,4 +1,4 @@
-"""The pitch track of natural speech, a target of the vocoder."""
+"""Pitch tracking of natural speech, as a training target of the vocoder."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pcodec.dsp import NOISE_FRAMES, PITCH_BINS, PITCH_BINS_PER_OCTAVE, PITCH_MI
 from pcodec.networks.excitation import Excitation, Pitch
 
 WINDOW = 768
-"""Samples at 16 kHz."""
+"""Window of the autocorrelation in samples: 48 ms at 16 kHz."""
 
 
 @torch.no_grad()
 def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pitch:
-    """Frequency by autocorrelation (Boersma 1993), phase by the harmonics' phases.
+    """Pitch by autocorrelation (Boersma 1993), pulse phase by the phases of the harmonics.
 
-    samples: (B, n), framed as ``spectrum``; spectrum: its short-time Fourier transform under
-    a Hann window, (B, frames, bins), complex.
+    samples: (B, n). spectrum: their short-time Fourier transform under a Hann window,
+    (B, frames, bins), complex, without padding.
     """
     rate, hop, n_fft = excitation.sample_rate, excitation.hop, excitation.n_fft
     batch, frames, bins = spectrum.shape
-    # Frequency: the peak of the autocorrelation over that of the window.
+    # Frequency: the peak of the autocorrelation, divided by that of the window.
     spare = (WINDOW - n_fft) // 2
     window = torch.hann_window(WINDOW, device=samples.device)
     pieces = F.pad(samples, (spare, spare)).unfold(-1, WINDOW, hop)
@@ -34,14 +34,14 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     low, high = int(2 * rate / highest) + 1, int(2 * rate / PITCH_MIN_HZ) - 1
 
     def autocorrelation(x: Tensor) -> Tensor:
-        # Twice as fine as the samples: a peak may lie between two of them.
+        # Interpolated by 2, as a peak may lie between two samples.
         power = torch.fft.rfft(x, 1536).abs().square()
         return torch.fft.irfft(power, 2 * 1536)[..., : high + 2]
 
     own = autocorrelation(window)
     r = autocorrelation(pieces)
     r = r / (r[..., :1] + 1e-9) / (own / own[0])
-    # Pitch moves slowly, so neighbouring frames vote.
+    # Pitch changes slowly, so the autocorrelation is averaged over three frames.
     r = F.avg_pool1d(r.transpose(1, 2), 3, 1, 1, count_include_pad=False).transpose(1, 2)
     lags = torch.arange(low, high + 1, device=r.device)
     bias = 0.03 * (lags / low).log2()
@@ -56,10 +56,10 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
     loud = power.sum(-1)
     voiced = (peak.squeeze(-1) > 0.5) & (loud > 3e-5 * loud.amax(1, keepdim=True)) & (loud > 1e-4)
 
-    # Phase: at first the one at which neighbouring harmonics agree (their mean delay: the
-    # place of the pulse), whatever the recording's polarity and its response to the
-    # fundamental; then corrected by the phases of the first 16 harmonics, of each of which
-    # the offset (what the vocal tract does) changes little in nine frames.
+    # Phase of the pulses. First estimate: the phase difference of neighbouring harmonics, which is
+    # the delay of the pulse; the polarity of the recording and its response at the fundamental do
+    # not matter. Then it is refined with the phases of the first 16 harmonics: the offset of each
+    # (the response of the vocal tract) changes little in nine frames.
     count = torch.arange(1, 17, device=r.device)
     position = (frequency[..., None] * count * (n_fft / rate)).round().long()
     inside = position < bins
@@ -79,12 +79,12 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
         mean = torch.view_as_complex(mean.contiguous())
         error = (offset * mean.conj()).angle()
         phase = phase + (w * n * error).sum(-1) / ((w * n * n).sum(-1) + 1e-9)
-    # The remaining phase is common to all harmonics, and belongs to the recording.
+    # The remaining phase is common to all harmonics, and a property of the recording.
     offset = harmonics * torch.exp(-1j * phase[..., None] * count)
     offset = offset * size.sqrt() * (inside & voiced[..., None])
     constant = offset.sum((1, 2)).angle()[:, None].expand(batch, frames)
     phase = phase % (2 * math.pi)
-    # Anywhere in the noise, but at the begin of a column, as the samples are.
+    # A random position in the noise, at the start of a column, as the samples start with one.
     column = excitation.column
     first = column * torch.randint(0, NOISE_FRAMES // column, (batch, 1), device=r.device)
     frame = first + torch.arange(frames, device=r.device)
@@ -92,7 +92,7 @@ def track_pitch(samples: Tensor, spectrum: Tensor, excitation: Excitation) -> Pi
 
 
 def pitch_loss(logits: Tensor, pitch: Pitch) -> Tensor:
-    """Cross-entropies of voicing and, where voiced, of the pitch class; errors of both phases."""
+    """Cross-entropy of voicing; in voiced frames also of the pitch class, and both phase errors."""
     voiced = pitch.voiced.float()
     octaves = (pitch.frequency / PITCH_MIN_HZ).log2()
     place = (octaves * PITCH_BINS_PER_OCTAVE - 0.5).clamp(0, PITCH_BINS - 1.001)

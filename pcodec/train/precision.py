@@ -1,4 +1,4 @@
-"""Mixed precision: where training computes in bfloat16."""
+"""Mixed precision: training in bfloat16 where the device supports it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 
 def mixed_precision(device: torch.device) -> Callable[[], torch.autocast]:
-    """Autocast to bfloat16 on devices that multiply it; elsewhere everything is float32.
+    """Autocast to bfloat16 on devices that have instructions for it; else all is float32.
 
-    Filter banks and the search in the codebook stay in float32, not TF32: they are little work and
+    Filter banks and the search in the codebook stay in float32, not TF32: they cost little and
     should be exact.
     """
-    return partial(torch.autocast, device.type, torch.bfloat16, multiplies_bfloat16(device))
+    return partial(torch.autocast, device.type, torch.bfloat16, has_bfloat16(device))
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, which is slow when it is emulated."""
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; emulation would be slow."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # since Ampere
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()

@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, elsewhere one line per minute."""
+"""Progress of a training: a bar on a terminal, else one line per minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pcodec.train.adversary import Logs
 
 LINE_SECONDS, BAR_SECONDS = 60.0, 0.5
-"""Seconds between lines, and between updates of the bar."""
+"""Seconds between lines; between updates of the bar."""
 
 
 def say(text: str) -> None:
@@ -62,11 +62,11 @@ class Report:
         self.first, self.seconds_before = step, seconds
         layout = "{desc} |{bar:20}|"
         self.bar = tqdm(total=1.0, bar_format=layout, disable=None, leave=False, file=sys.stderr)
-        self.told = time.monotonic()
+        self.shown = time.monotonic()
 
     def rate(self, step: int, seconds: float) -> float:
         """Steps per second since the start of this run."""
-        # The first step compiles, and is not counted.
+        # The first step is left out, as it includes compiling.
         return max(0, step - self.first - 1) / max(1e-9, seconds - self.seconds_before)
 
     def line(self, step: int, seconds: float, logs: Logs) -> str:
@@ -83,9 +83,9 @@ class Report:
     def update(self, step: int, seconds: float, logs: Logs) -> None:
         """Shows the progress when it is due."""
         now = time.monotonic()
-        if now - self.told < (LINE_SECONDS if self.bar.disable else BAR_SECONDS):
+        if now - self.shown < (LINE_SECONDS if self.bar.disable else BAR_SECONDS):
             return
-        self.told = now
+        self.shown = now
         if self.bar.disable:
             say(self.line(step, seconds, logs))
         else:

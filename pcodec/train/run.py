@@ -1,4 +1,4 @@
-"""Training by a recipe: checks, announcement, and the run of each stage."""
+"""Training by a recipe: checks, a summary of what will be done, and the run of each stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pcodec.eval.metrics import METRICS
 from pcodec.networks.checkpoint import Networks, read_about
 from pcodec.train import loop
 from pcodec.train.data import Batches, Corpus
-from pcodec.train.precision import multiplies_bfloat16
+from pcodec.train.precision import has_bfloat16
 from pcodec.train.report import Length, duration, say
 from pcodec.train.stages import STAGES, stage_class
 from pcodec.train.stages.base import Settings
@@ -34,11 +34,11 @@ else:
 T = TypeVar("T", Settings, CodecConfig)
 
 STATE_BYTES, WEIGHT_BYTES = 20, 2
-"""Bytes per parameter: in a state (weight, two of Adam, two of the average); in a model."""
+"""Bytes per parameter: in a state (float32 weight, 2 of Adam, 2 of the average); in a model."""
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The tables of a recipe; PcodecError if one is not a stage, or if there is no stage."""
+    """The tables of a recipe; PcodecError if one is of no stage, or if there are none."""
     try:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -55,8 +55,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def _made(kind: type[T], table: dict[str, Any], what: str) -> T:
-    """Settings from a table of a recipe; PcodecError, naming the entry, if they are wrong."""
+def _from_table(kind: type[T], table: dict[str, Any], what: str) -> T:
+    """Settings from a table of a recipe; PcodecError that names the entry if one is wrong."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in table:
         if name not in fields:
@@ -72,16 +72,16 @@ def _made(kind: type[T], table: dict[str, Any], what: str) -> T:
 def settings_of(
     stage: str, recipe: dict[str, Any], steps: int | None = None, batch_scale: int = 1
 ) -> tuple[CodecConfig, Settings]:
-    """Sizes of the model and settings of a stage by a recipe; PcodecError if they are wrong.
+    """Sizes of the model, and settings of a stage, from a recipe; PcodecError if they are wrong.
 
-    steps: instead of the recipe's. batch_scale: see `Settings.scaled`.
+    steps: replaces the recipe's. batch_scale: see `Settings.scaled`.
     """
     if stage not in recipe:
         raise PcodecError(f"the recipe has no stage [{stage}]")
-    config = _made(CodecConfig, recipe.get("codec", {}), "[codec]")
+    config = _from_table(CodecConfig, recipe.get("codec", {}), "[codec]")
     if "steps" not in recipe[stage]:
         raise PcodecError(f"the recipe's stage {stage} needs steps = ...")
-    settings = _made(Settings, recipe[stage], f"stage {stage}")
+    settings = _from_table(Settings, recipe[stage], f"stage {stage}")
     stage_class(stage).check(config, settings)
     if batch_scale > 1:
         settings = settings.scaled(batch_scale)
@@ -89,7 +89,7 @@ def settings_of(
 
 
 def shares(stages: Sequence[str], recipe: dict[str, Any], minutes: float) -> dict[str, float]:
-    """Minutes divided among stages, by the minutes in the recipe, else by crops."""
+    """Divides minutes among stages, in proportion to the recipe's minutes, else to crops."""
     all_settings = {name: settings_of(name, recipe)[1] for name in stages}
     weights = {name: s.minutes for name, s in all_settings.items()}
     if not all(weights.values()):
@@ -106,11 +106,11 @@ def _find(file: str, out: Path, init: Path | None) -> Path | None:
 def _check_weights(
     stages: Sequence[str], config: CodecConfig, out: Path, init: Path | None
 ) -> None:
-    """PcodecError if a stage will lack weights, or a folder holds a model of other sizes."""
+    """PcodecError if a stage will lack weights, or if a folder holds a model of other sizes."""
     for folder in (out, init):
         about = {} if folder is None else read_about(folder)
         if "codec" in about and (other := _difference(about["codec"], config)):
-            raise PcodecError.of_file(f"{folder}", f"holds a model of another kind: {other}")
+            raise PcodecError.of_file(f"{folder}", f"holds a model of other sizes: {other}")
     there = {p for p in Networks.PARTS if _find(f"{p}.safetensors", out, init)}
     for name in stages:
         for part in stage_class(name).needs:
@@ -134,17 +134,17 @@ def _difference(codec: dict[str, Any], config: CodecConfig) -> str | None:
 
 
 def _taken(stage: str, out: Path, length: Length) -> tuple[int, float]:
-    """Steps that a stage has taken, and the share of it that is done."""
+    """Steps that a stage has taken, and the share of the stage that is done."""
     state = loop.read_state(loop.state_file(out, stage), mmap=True)
     return (state["step"], length.share(state["step"], state["seconds"])) if state else (0, 0.0)
 
 
 def _read_dev(dev: Path, config: CodecConfig) -> list[Tensor]:
-    """The clips to measure on: every third, which is enough to follow the training."""
+    """The clips to measure on: every third file, which is enough to follow the training."""
     for metric in ("pesq", "stoi"):
         package = METRICS[metric].package
         if importlib.util.find_spec(package) is None:
-            raise PcodecError(f"--dev: the package {package} is not installed, which measures")
+            raise PcodecError(f"--dev: the package {package}, which measures, is not installed")
     paths = [path for path, _ in find_clips(dev)][::3]
     if not paths:
         raise PcodecError(f"{dev}: no audio files found")
@@ -167,16 +167,16 @@ def prepare(
     minutes: Mapping[str, float],
     batch_scale: int,
 ) -> None:
-    """Checks what could stop the stages later, announces them, and reads the audio.
+    """Checks what could stop the stages later, prints a summary, and reads the audio.
 
-    Arguments as of `run_stage`; minutes: by stage.
+    Arguments as for `run_stage`, but minutes are given by stage.
     """
     every = {name: settings_of(name, recipe, steps, batch_scale) for name in stages}
     config, _ = every[stages[0]]
     _check_weights(stages, config, out, init)
     threads = f"{torch.get_num_threads()} threads"
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads}"
-    numbers = "bfloat16" if multiplies_bfloat16(torch.device(device)) else "float32"
+    numbers = "bfloat16" if has_bfloat16(torch.device(device)) else "float32"
     say(f"device: {where}, {numbers}")
     networks = Networks(config)
     disk = WEIGHT_BYTES * sum(t.numel() for t in networks.state_dict().values())
@@ -230,25 +230,25 @@ def run_stage(
 ) -> None:
     """Runs one stage of a recipe to its end, from the weights in ``out`` and ``init``.
 
-    steps, minutes: instead of the recipe's steps. batch_scale: factor of the batch size. stop:
-    ends the stage early.
+    steps, minutes: replace the recipe's steps. batch_scale: see `Settings.scaled`. stop: ends the
+    stage early.
     """
     kind = stage_class(name)
     config, settings = settings_of(name, recipe, steps, batch_scale)
     length = Length(settings.steps, minutes)
     if _taken(name, out, length)[1] == 1:
         begun = loop.state_file(out, name)
-        say(f"{name} has taken its steps; without {begun} it begins anew")
+        say(f"{name} is done; delete {begun} to train it again")
         return
     _check_weights([name], config, out, init)
     torch.manual_seed(settings.seed)
     networks = Networks(config)
-    begins_with = []
+    copied = []
     for part in networks.PARTS:
         if folder := _find(f"{part}.safetensors", out, init):
             networks.load(folder, (part,))
             if folder != out and part in kind.needs:
-                begins_with.append(part)
+                copied.append(part)
     try:
         stage = kind(networks.to(device), settings)
     except ValueError as error:
@@ -263,8 +263,8 @@ def run_stage(
     size = settings.columns * config.column_samples + 2 * networks.mel.overhang
     batches = Batches(corpus, noises, settings.batch, size, settings.seed)
     clips = [] if dev is None else _read_dev(dev, config)
-    if begins_with:  # so that out is a complete model
-        networks.save(out, tuple(begins_with))
+    if copied:  # copied, so that ``out`` is a complete model
+        networks.save(out, tuple(copied))
     try:
         loop.run(stage, batches, out, clips, length, stop or Stop())
     except torch.cuda.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""Signals that end a training after its step and its saving."""
+"""Signals that end a training after the current step, and after saving."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 class Stop:
     """Catches SIGINT, SIGTERM and SIGHUP while its context is open.
 
-    While `patient`, the first signal is only noted in `number`, so that work can be finished. Any
-    other raises KeyboardInterrupt.
+    The number of the signal is kept in `number`. While `patient` is True, the first signal does
+    nothing else, so that a step can be finished. All others raise KeyboardInterrupt.
     """
 
     NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
     def __init__(self) -> None:
         self.number: int | None = None
-        """Number of the signal that came; None if none did."""
+        """Number of the signal; None until one comes."""
         self.patient = False
         self._before: dict[int, Any] = {}
 
@@ -31,7 +31,7 @@ class Stop:
             number = getattr(signal, name, None)
             # A signal that nohup ignores stays ignored.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._come) or signal.SIG_DFL
+                self._before[number] = signal.signal(number, self._receive) or signal.SIG_DFL
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,10 +39,10 @@ class Stop:
             signal.signal(number, handler)
         self._before = {}
 
-    def _come(self, number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         first, self.number = self.number is None, number
         if not (first and self.patient):
             raise KeyboardInterrupt
-        # Not by sys.stderr, which the signal may have interrupted.
+        # Not through sys.stderr: the signal may have interrupted a write to it.
         text = "\npcodec: stopping after this step, then saving; once more, and nothing is saved\n"
         os.write(2, text.encode())

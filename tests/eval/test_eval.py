@@ -262,8 +262,8 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(pcodec_co
     [
         ("nonsense", "no codec 'nonsense'"),
         ("opus-x", "no codec 'opus-x'"),
-        ("speex-7", "its rates are"),
-        ("x=cp {in} {out}", "not of the form"),
+        ("speex-7", "the rates in kbit/s are"),
+        ("x=cp {in} {out}", "must have the form"),
         ("x=python:no_such_module:f", "No module named"),
         ("x=python:json:nothing", "nothing"),
         ("x=cp 'a {in} {bits} ;; cp {bits} {out}", "No closing quotation"),
@@ -280,7 +280,7 @@ def test_a_wrong_codec_is_one_line(spec, word):
 
 @pytest.mark.parametrize(
     ("body", "word"),
-    [("1 / 0", "ZeroDivisionError"), ("x", "ValueError"), ("(x[:0], 8)", "gave no samples")],
+    [("1 / 0", "ZeroDivisionError"), ("x", "ValueError"), ("(x[:0], 8)", "returned no samples")],
 )
 def test_a_function_that_fails_is_one_line(tmp_path, monkeypatch, speech, body, word):
     monkeypatch.syspath_prepend(tmp_path)

@@ -51,7 +51,7 @@ def test_the_original_has_no_phone_errors_nor_has_it_at_a_quarter_of_its_level(s
 def test_silence_in_place_of_speech_has_lost_every_phone(speech):
     pytest.importorskip("hama")
     assert metrics.phone_error_rate(speech, 0 * speech) == 100
-    with pytest.raises(metrics.MetricUndefined, match="no phone is heard in the original"):
+    with pytest.raises(metrics.MetricUndefined, match="no phone is recognised in the original"):
         metrics.phone_error_rate(0 * speech, speech)
 
 

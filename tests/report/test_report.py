@@ -198,7 +198,7 @@ def broken(document, what):
         return "r.json: is not a document of `pcodec eval`"
     if what == "no number":
         document["codecs"][0]["scores"]["pesq"]["mean"] = float("nan")
-        return "r.json: results.codecs[0].scores.pesq.mean: is no number"
+        return "r.json: results.codecs[0].scores.pesq.mean: is not a number"
     del document["codecs"][0]["kbit_s"]
     return "r.json: results.codecs[0].kbit_s: is missing"
 

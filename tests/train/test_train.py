@@ -174,7 +174,7 @@ def test_by_the_clock_a_stage_ends_with_its_minutes_and_is_done_then(folder, tra
     line = records(folder / "out/vqvae.jsonl")[-1]
     assert line["seconds"] in (3, 4) and line["learning_rate"] < 0.05 * 1e-3
     assert train("vqvae", "--minutes", 0.05) == 0
-    assert "vqvae has taken its steps" in capfd.readouterr().err
+    assert "vqvae is done" in capfd.readouterr().err
 
 
 def test_the_learning_rate_follows_the_share_that_is_done():
@@ -256,7 +256,7 @@ def test_a_stage_that_is_done_leaves_what_came_after_it_alone(folder, train, cap
     made.save(folder / "out", ("decoder",))
     kept = {p: p.read_bytes() for p in (folder / "out").glob("*.*")}
     assert train("vqvae", "--steps", 2) == 0
-    assert "vqvae has taken its steps" in capfd.readouterr().err
+    assert "vqvae is done" in capfd.readouterr().err
     assert {p: p.read_bytes() for p in (folder / "out").glob("*.*")} == kept
 
 
@@ -285,7 +285,7 @@ def test_a_state_of_something_else_is_named(folder, train):
         ("steps = 3", "step = 3", "stage vqvae needs steps"),
         ("batch = 2", "bach = 2", "stage vqvae has no bach; did you mean batch?"),
         ("steps = 3", "steps = 3\noptions = { mell = 1.0 }", "no option mell; did you mean mel?"),
-        ("steps = 3", "steps = 3\noptions = { mel = 'a' }", "option mel = 'a': a number"),
+        ("steps = 3", "steps = 3\noptions = { mel = 'a' }", "option mel = 'a': must be a number"),
         ("[codec]", "[codec]\nmel_bands = 72", "22 x 10 bits"),
         (
             "[codec]",

@@ -1,7 +1,7 @@
-"""The codecs that `pcodec eval` compares, with one interface.
+"""The codecs that `pcodec eval` compares (peers), behind one interface.
 
-A peer encodes 16 kHz samples to bits and decodes them. Other codecs are called in their libraries
-by ctypes; one whose library is not installed is reported as absent.
+A peer encodes 16 kHz samples to bits and decodes them. Most are C libraries called with ctypes. A
+peer whose library is not installed is reported as absent.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Family(NamedTuple):
     """A codec with several rates."""
 
     make: Callable[[float], PeerCodec]
-    """Rate in kbit/s -> the codec at that rate; raises AbsentError, or PcodecError if it has
-    no such rate."""
+    """Rate in kbit/s -> the codec at that rate; AbsentError, or PcodecError if it does not have
+    that rate."""
     rates: tuple[float, ...]
     """Rates in kbit/s that `--codec all` measures; empty if the codec has no rate in its name."""
 
@@ -53,11 +53,11 @@ FAMILIES: dict[str, Family] = {
     "lc3": Family(lc3, (16,)),
     "original": Family(original, ()),
 }
-"""Every peer by the first part of its name; the only list of them."""
+"""The peers by the first part of their names; the only list of them."""
 
 
 def peer_names() -> list[str]:
-    """The codecs of `--codec all`, besides the model's vocoders."""
+    """The codecs of `--codec all`, except those of the model itself."""
     return [
         name
         for family, (_, rates) in FAMILIES.items()
@@ -66,12 +66,12 @@ def peer_names() -> list[str]:
 
 
 def name_of(spec: str) -> str:
-    """The name of a codec that --codec describes."""
+    """The name of the codec in a --codec option."""
     return spec.partition("=")[0]
 
 
 def make(spec: str, model: str | None = None) -> PeerCodec:
-    """The codec that --codec describes; AbsentError if it is not on this machine."""
+    """The codec of a --codec option; AbsentError if it is not installed."""
     name, is_custom, text = spec.partition("=")
     if is_custom and name:
         if text.startswith("python:"):
@@ -91,7 +91,7 @@ def make(spec: str, model: str | None = None) -> PeerCodec:
     if known is not None and (0 < kbit_s < math.inf if known.rates else not rate):
         return known.make(kbit_s)
     there = ", ".join(peer_names())
-    raise PcodecError(f"no codec {name!r}; there are pcodec, {there}, and NAME=COMMAND")
+    raise PcodecError(f"no codec {name!r}; known: pcodec, {there}, and NAME=COMMAND")
 
 
 def expand(specs: tuple[str, ...], model: str | None = None) -> list[str]:

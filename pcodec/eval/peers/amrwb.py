@@ -14,10 +14,10 @@ from pcodec.eval.peers.base import FRAME, PeerCodec, PeerResult, frames, library
 
 
 def amrwb(kbit_s: float) -> PeerCodec:
-    """AMR-WB (3GPP TS 26.171); kept as RFC 4867 has it."""
+    """AMR-WB (3GPP TS 26.171), in the file format of RFC 4867."""
     modes = {6.6: 0, 8.85: 1, 12.65: 2, 14.25: 3, 15.85: 4, 18.25: 5, 19.85: 6, 23.05: 7}
     if kbit_s not in modes:
-        raise PcodecError(f"amrwb-{kbit_s:g}: its rates are {', '.join(map(str, modes))}")
+        raise PcodecError(f"amrwb-{kbit_s:g}: the rates in kbit/s are {', '.join(map(str, modes))}")
     encoding = library("vo-amrwbenc", "libvo-amrwbenc0")
     decoding = library("opencore-amrwb", "libopencore-amrwb0")
     encoding.E_IF_init.restype = decoding.D_IF_init.restype = ctypes.c_void_p

@@ -1,4 +1,4 @@
-"""What the peers share: the interface, frames, libraries, sizes."""
+"""The interface of the peers, and helpers: frames, libraries, sizes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FRAME = 320
 
 
 class AbsentError(PcodecError):
-    """The codec is not on this machine."""
+    """The codec is not installed."""
 
 
 @dataclasses.dataclass
 class PeerResult:
-    """The result of one file."""
+    """The result of coding one file."""
 
     decoded: Samples
     """Decoded samples (m,), about as long as the original; a constant delay is allowed."""
     payload_bits: int
-    """Bits of the codec, without container."""
+    """Bits of the codec itself, without a container."""
     container_bytes: int
-    """Bytes of the file with its container."""
+    """Bytes of the file, with its container."""
     encode_seconds: float
     decode_seconds: float
     stream: bytes | None = None
@@ -42,7 +42,7 @@ class PeerResult:
 
 @dataclasses.dataclass(frozen=True)
 class PeerCodec:
-    """A codec at one rate."""
+    """A codec at one bit rate."""
 
     name: str
     about: str
@@ -60,14 +60,14 @@ def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 
 
 def ogg_bytes(packets: list[int], headers: list[int], per_second: int) -> int:
-    """Size of an Ogg stream (RFC 3533) of packets, by their sizes, in pages of one second."""
+    """Bytes of an Ogg stream (RFC 3533) with pages of one second, from the sizes of its packets."""
     pages = [[size] for size in headers]
     pages += [packets[i : i + per_second] for i in range(0, len(packets), per_second)]
     return sum(27 + sum(size // 255 + 1 + size for size in page) for page in pages)
 
 
 def library(name: str, package: str) -> ctypes.CDLL:
-    """A shared library; AbsentError, naming Debian's package, if there is none."""
+    """Loads a shared library; AbsentError that names Debian's package if it is not installed."""
     found = ctypes.util.find_library(name)
     try:
         return ctypes.CDLL(found or f"lib{name}.so.0")
@@ -76,7 +76,7 @@ def library(name: str, package: str) -> ctypes.CDLL:
 
 
 def frames(samples: Samples, size: int) -> list[Samples]:
-    """The samples in frames, the last one padded with silence."""
+    """Divides samples into frames; the last one is padded with silence."""
     padded = np.pad(samples, (0, -len(samples) % size))
     return list(np.ascontiguousarray(padded.reshape(-1, size)))
 

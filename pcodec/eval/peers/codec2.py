@@ -16,10 +16,12 @@ from pcodec.eval.peers.base import PeerCodec, PeerResult, frames, library, point
 
 
 def codec2(kbit_s: float) -> PeerCodec:
-    """Codec 2, which is narrow band: between soxr's resamplers; kept in its .c2 files."""
+    """Codec 2, in .c2 files. It is narrow band, so soxr resamples to 8 kHz and back."""
     modes = {3.2: 0, 2.4: 1, 1.6: 2, 1.4: 3, 1.3: 4, 1.2: 5}
     if kbit_s not in modes:
-        raise PcodecError(f"codec2-{kbit_s:g}: its rates are {', '.join(map(str, modes))}")
+        raise PcodecError(
+            f"codec2-{kbit_s:g}: the rates in kbit/s are {', '.join(map(str, modes))}"
+        )
     codec2 = library("codec2", "libcodec2-1.0")
     codec2.codec2_create.restype = ctypes.c_void_p
 

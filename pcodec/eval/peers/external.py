@@ -1,4 +1,4 @@
-"""Codecs of the user: command lines and Python functions."""
+"""Codecs that the user supplies: command lines and Python functions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def command(name: str, text: str) -> PeerCodec:
         or "{out}" not in decoding
         or ("{bits}" not in encoding or "{bits}" not in decoding)
     ):
-        raise PcodecError(f"{name}: not of the form 'ENC {{in}} {{bits}} ;; DEC {{bits}} {{out}}'")
+        raise PcodecError(
+            f"{name}: must have the form 'ENC {{in}} {{bits}} ;; DEC {{bits}} {{out}}'"
+        )
 
     try:
         encoder, decoder = shlex.split(encoding), shlex.split(decoding)
@@ -59,12 +61,12 @@ def command(name: str, text: str) -> PeerCodec:
             _, encode_seconds = timed(call, encoder, files)
             _, decode_seconds = timed(call, decoder, files)
             if not files["bits"].exists() or not files["out"].exists():
-                raise PcodecError(f"{name}: wrote no {{bits}} or no {{out}}")
+                raise PcodecError(f"{name}: did not write {{bits}} or {{out}}")
             size = files["bits"].stat().st_size
             decoded = read(files["out"], RATE)
         return PeerResult(decoded, 8 * size, size, encode_seconds, decode_seconds)
 
-    # With the files that both name: programs, scripts, weights.
+    # The cache key includes the contents of all files in both commands, such as scripts.
     named = (Path(shutil.which(word) or word) for word in encoder + decoder)
     return PeerCodec(name, text.strip(), text + digest(p for p in named if p.is_file()), run)
 
@@ -72,7 +74,7 @@ def command(name: str, text: str) -> PeerCodec:
 def python(name: str, text: str) -> PeerCodec:
     """A codec that is a Python function, 'package.module:function'.
 
-    It takes samples (n,), float32 at 16 kHz, and gives (decoded samples, payload bits).
+    It takes samples (n,), float32 at 16 kHz, and returns (decoded samples, payload bits).
     """
     module_name, _, function_name = text.partition(":")
     here = str(Path.cwd())
@@ -92,15 +94,15 @@ def python(name: str, text: str) -> PeerCodec:
         except Exception as error:  # the function may raise anything
             raise PcodecError(f"{name}: {type(error).__name__}: {error}") from error
         if not len(decoded):
-            raise PcodecError(f"{name}: gave no samples")
-        # Both directions in one call.
+            raise PcodecError(f"{name}: returned no samples")
+        # The time of the call, which does both, counts as encoding.
         return PeerResult(decoded, bits, -(-bits // 8), seconds, 0.0)
 
     return PeerCodec(name, f"python:{text}", text + digest(sorted(_beside(source))), run)
 
 
 def _beside(source: Path) -> set[Path]:
-    """The files of a module and of the imported modules beside it."""
+    """The files of a module, and of imported modules in the same folder."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     own = {path for path in map(Path, filter(None, files)) if source.parent in path.parents}
     own = {source} if "site-packages" in source.parts else own | {source}

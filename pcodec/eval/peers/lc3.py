@@ -11,30 +11,30 @@ from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, frames, t
 
 
 def lc3(kbit_s: float) -> PeerCodec:
-    """LC3 (Bluetooth LE Audio), frames of 10 ms; kept in liblc3's .lc3 files."""
+    """LC3 (Bluetooth LE Audio), frames of 10 ms, in the .lc3 files of liblc3."""
     try:
         import lc3
     except ImportError:
         raise AbsentError("the package lc3py is not installed") from None
-    size, bytes_a_frame = 160, round(kbit_s * 1000 / 100 / 8)
-    if not 20 <= bytes_a_frame <= 400:
-        raise PcodecError(f"lc3-{kbit_s:g}: its rates are 16 to 320")
+    size, frame_bytes = 160, round(kbit_s * 1000 / 100 / 8)
+    if not 20 <= frame_bytes <= 400:
+        raise PcodecError(f"lc3-{kbit_s:g}: the rates in kbit/s are 16 to 320")
 
     def run(samples: Samples) -> PeerResult:
         encoder, decoder = lc3.Encoder(10000, RATE), lc3.Decoder(10000, RATE)
 
         def encode() -> list[bytes]:
             pieces = frames(np.pad(int16(samples), (0, 2 * size)), size)
-            return [encoder.encode(p.tobytes(), bytes_a_frame, bit_depth=16) for p in pieces]
+            return [encoder.encode(p.tobytes(), frame_bytes, bit_depth=16) for p in pieces]
 
         def decode(packets: list[bytes]) -> Samples:
             return floats([np.frombuffer(decoder.decode(p, bit_depth=16), "<i2") for p in packets])
 
         packets, encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, packets)
-        bits = 8 * bytes_a_frame * len(packets)
+        bits = 8 * frame_bytes * len(packets)
         return PeerResult(
-            decoded, bits, 18 + len(packets) * (bytes_a_frame + 2), encode_seconds, decode_seconds
+            decoded, bits, 18 + len(packets) * (frame_bytes + 2), encode_seconds, decode_seconds
         )
 
     about = "liblc3, frames of 10 ms"

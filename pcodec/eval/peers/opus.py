@@ -56,7 +56,7 @@ class Opus:
             (self.SET_BANDWIDTH, self.WIDE_BAND),
         ):
             if opus.opus_encoder_ctl(self.encoder, request, ctypes.c_int(value)):
-                raise PcodecError(f"libopus: no {self.bit_rate} bit/s")
+                raise PcodecError(f"libopus does not accept {self.bit_rate} bit/s")
         skip = ctypes.c_int()
         opus.opus_encoder_ctl(self.encoder, self.GET_LOOKAHEAD, ctypes.byref(skip))
         self.delay = skip.value
@@ -76,7 +76,7 @@ class Opus:
         return packets
 
     def decode(self, packets: list[bytes] | list[bytes | None]) -> Samples:
-        """Packets, None where one is lost -> samples, without the codec's delay."""
+        """Packets, None for a lost one -> samples, without the codec's delay."""
         out = np.zeros((len(packets), FRAME), np.float32)
         for row, packet in zip(out, packets, strict=True):
             size = 0 if packet is None else len(packet)
@@ -85,7 +85,7 @@ class Opus:
 
 
 def opus(kbit_s: float) -> PeerCodec:
-    """Opus; kept in Ogg (RFC 7845)."""
+    """Opus, in Ogg (RFC 7845)."""
     codec = Opus(round(kbit_s * 1000))
 
     def run(samples: Samples) -> PeerResult:

@@ -1,4 +1,4 @@
-"""No codec."""
+"""The original speech, for comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pcodec.eval.peers.base import PeerCodec, PeerResult
 
 
 def original(_: float) -> PeerCodec:
-    """No codec: the scores of the originals."""
+    """No codec at all: for the scores of the originals."""
 
     def run(samples: Samples) -> PeerResult:
         return PeerResult(samples, 16 * len(samples), 44 + 2 * len(samples), 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""This codec."""
+"""This codec, through the bytes of a .pcx file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from pcodec.eval.peers.base import AbsentError, PeerCodec, PeerResult, digest, t
 
 
 def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None = None) -> PeerCodec:
-    """This codec, through a .pcx file's bytes.
+    """This codec.
 
-    vocoder: None for the first one of the model. name: in tables. rate: "compact" for the same
-    indices in fewer bits, kbit/s for indices that are chosen for a bit rate, or None.
+    vocoder: None for the first one of the model. name: shown in tables. rate: None for packed
+    indices, "compact" to entropy-code the same indices, or a bit rate in kbit/s.
     """
     bit_rate = None
     if rate not in (None, "compact"):
         try:
             bit_rate = 1000 * float(rate)
         except ValueError:
-            raise PcodecError(f"no codec {name!r}; pcodec-compact or pcodec-5, say") from None
+            raise PcodecError(
+                f"no codec {name!r}; use pcodec-compact or, for 5 kbit/s, pcodec-5"
+            ) from None
     chosen = models.find(model)
     if vocoder is None:
         vocoder = next(iter(chosen.vocoders), "spectral")
@@ -59,7 +61,7 @@ def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None =
             blocks = list(PcxReader(io.BytesIO(data), codec=codec).blocks())
             return np.concatenate([np.zeros(0, np.float32), *blocks])
 
-        # Networks are read when they are first used.
+        # Loads the networks before the clock starts.
         _ = codec.encoder, codec.decoder
         (data, payload), encode_seconds = timed(encode)
         decoded, decode_seconds = timed(decode, data)

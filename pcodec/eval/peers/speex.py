@@ -23,10 +23,12 @@ from pcodec.eval.peers.base import (
 
 
 def speex(kbit_s: float) -> PeerCodec:
-    """Speex in wide band, with its decoder's enhancement; kept in Ogg."""
+    """Wide-band Speex, with the enhancement of its decoder, in Ogg."""
     qualities = {3.95: 0, 5.75: 1, 7.75: 2, 9.8: 3, 12.8: 4}
     if kbit_s not in qualities:
-        raise PcodecError(f"speex-{kbit_s:g}: its rates are {', '.join(map(str, qualities))}")
+        raise PcodecError(
+            f"speex-{kbit_s:g}: the rates in kbit/s are {', '.join(map(str, qualities))}"
+        )
     speex = library("speex", "libspeex1")
     speex.speex_lib_get_mode.restype = ctypes.c_void_p
     mode = ctypes.c_void_p(speex.speex_lib_get_mode(1))
@@ -48,7 +50,7 @@ def speex(kbit_s: float) -> PeerCodec:
 
         def encode() -> list[bytes]:
             room, packets = ctypes.create_string_buffer(200), []
-            # One frame more, for the delay of the decoder.
+            # One more frame, because of the delay of the decoder.
             for frame in frames(np.pad(int16(samples), (0, FRAME)), FRAME):
                 speex.speex_bits_reset(bits)
                 speex.speex_encode_int(encoder, pointer(frame.copy()), bits)

@@ -1,7 +1,7 @@
-"""The stages of training: what is trained, on which losses, how it is measured.
+"""The stages of training: which networks are trained, on which losses, and how they are measured.
 
-A stage is a file of its name in this folder and a line of `STAGES`. Importing this loads no
-torch; `stage_class` does.
+A stage is a module of that name in this package, and a line in `STAGES`. Importing this package
+loads no torch; `stage_class` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 
     class_name: str
     makes: str
-    """For the help: what comes out of it."""
+    """What the stage produces, for the help."""
 
 
 STAGES = {
@@ -30,9 +30,11 @@ STAGES = {
     "refine": Entry("Refine", "decoder and vocoder against an adversary; the bitstream stays"),
     "hifigan": Entry("HifiGanVocoder", "the paper's vocoder, for comparison; slow; optional"),
     "concealment": Entry("ConcealmentModel", "the prediction of lost columns; optional"),
-    "entropy": Entry("Entropy", "the probabilities of indices, for `encode --compact`; optional"),
+    "entropy": Entry(
+        "Entropy", "the probability model of indices, for `encode --compact`; optional"
+    ),
 }
-"""By name, in the order of training."""
+"""Stages by name, in the order of training."""
 
 
 def stage_class(name: str) -> type[Stage]:

@@ -1,4 +1,4 @@
-"""Stage: the patch VQ-VAE against an adversary."""
+"""Stage: the patch VQ-VAE with an adversarial loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcodec.train.stages.vqvae import VqVae
 
 
 class Adversarial(VqVae):
-    """Late adversarial fine-tuning of the VQ-VAE against a PatchGAN on the mel.
+    """Adversarial fine-tuning of the VQ-VAE with a PatchGAN on the mel.
 
     arXiv 2509.02244, section 3; adaptive weight as in VQGAN (Esser et al. 2021, eq. 7).
     """

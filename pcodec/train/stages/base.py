@@ -1,4 +1,4 @@
-"""What the training stages share: settings, the step, the measurement."""
+"""The base classes of the training stages: settings, the training step, measurement."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from pcodec.train.pitch import pitch_loss, track_pitch
 from pcodec.train.precision import mixed_precision
 from pcodec.train.report import say
 
-TRIAL_STEPS = 100
-"""Below this number of steps compiling takes longer than it saves."""
+MIN_STEPS_TO_COMPILE = 100
+"""Stages with fewer steps are not compiled, as that takes longer than it saves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,10 @@ class Settings:
     """Columns per crop."""
     learning_rate: float = 1e-3
     warm_up: int = 200
-    """Steps."""
+    """Steps of learning-rate warm-up."""
     seed: int = 0
     ema: float = 0.999
+    """Decay per step of the moving average of the weights."""
     share: float = 1.0
     """Weight of the trained average in the exported mean; the rest goes to the starting weights."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -61,16 +62,18 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "columns"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: a whole number from 1 on")
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r}: must be an integer, at least 1"
+                )
         for name in ("learning_rate", "warm_up", "ema", "share", "minutes"):
             if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: a number from 0 on")
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be a number, at least 0")
 
     def scaled(self, times: int) -> Settings:
-        """Settings for batches that are larger by a factor, over the same number of crops.
+        """Settings for batches that are ``times`` as large, with the same total number of crops.
 
-        The learning rate grows with the root of the factor, as is usual for Adam. The average
-        spans the same number of crops.
+        The learning rate grows with the square root of the factor, as is usual for Adam. The
+        moving average spans the same number of crops.
         """
         options = dict(self.options)
         if "adversarial_items" in options:
@@ -92,20 +95,20 @@ class Analysis(NamedTuple):
     mel: Tensor
     """Log-mel (B, frames, bands)."""
     low: Tensor
-    """Low band (B, frames, 2 * bins), each column relative to its level."""
+    """Low band (B, frames, 2 * bins), each column divided by its level."""
     level: Tensor
     """Level of the low band, (B, columns)."""
 
     @classmethod
     def of(cls, networks: Networks, mel: Tensor, low: Tensor) -> Analysis:
-        """From the log-mel and low band of the front end."""
+        """Computes it from the log-mel and low band of the front end."""
         level = level_of(low, networks.encoder.frames)
         return cls(mel, normalize(low, level), level)
 
     def codec_loss(self, decoded: tuple[Tensor, Tensor], weights: dict[str, float]) -> Losses:
-        """Losses of a decoded log-mel and low band, and their weighted "codec" sum.
+        """Losses of a decoded log-mel and low band, and "codec", their weighted sum.
 
-        weights: "mel" and "low".
+        weights: of "mel" and "low".
         """
         mel, low = mel_loss(decoded[0], self.mel), low_loss(decoded[1], self.low, self.level)
         total = weights.get("mel", 1.0) * mel + weights.get("low", 1.0) * low
@@ -121,13 +124,13 @@ class Analysis(NamedTuple):
 
 
 class Stage:
-    """A training stage, as the loop uses it."""
+    """A training stage: the interface that the training loop uses."""
 
     name: str
     parts: ClassVar[tuple[str, ...]]
-    """Parts of a model that it trains and exports."""
+    """Parts of a model that the stage trains and exports."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Parts that must exist before."""
+    """Parts that must have been trained before."""
     max_norm: ClassVar[float] = 1.0
     """Norm to which each module's gradients are clipped."""
     rates: ClassVar[dict[str, float]] = {}
@@ -158,36 +161,36 @@ class Stage:
             groups, settings.learning_rate, (0.8, 0.99), weight_decay=0.01, fused=True
         )
         self.compiled, disabled = self.losses, os.environ.get("TORCH_COMPILE_DISABLE") == "1"
-        self.compiles = settings.steps >= TRIAL_STEPS and not disabled
+        self.compiles = settings.steps >= MIN_STEPS_TO_COMPILE and not disabled
         if self.compiles:
             self.compiled = torch.compile(self.losses, dynamic=False)
 
     @classmethod
     def check(cls, config: CodecConfig, settings: Settings) -> None:
-        """PcodecError if a model cannot be trained with the stage's options."""
+        """PcodecError if the stage's options do not exist, or do not fit the model."""
         for name, value in settings.options.items():
             if name not in cls.options:
                 like = nearest(name, cls.options)
                 known = f"did you mean {like}?" if like else f"known: {', '.join(cls.options)}"
                 raise PcodecError(f"stage {cls.name} has no option {name}; {known}")
             if not isinstance(value, (int, float)):
-                raise PcodecError(f"stage {cls.name}: option {name} = {value!r}: a number")
+                raise PcodecError(f"stage {cls.name}: option {name} = {value!r}: must be a number")
         if settings.options.get("disturbance") and config.sample_rate != DisturbanceLoss.RATE:
             rate = config.sample_rate
-            raise PcodecError(f"option disturbance: PESQ hears 16 kHz only, this model has {rate}")
+            raise PcodecError(f"option disturbance: PESQ is for 16000 Hz, this model has {rate} Hz")
 
     def crop(self, samples: Tensor) -> Tensor:
-        """Removes the front end's overhang: the samples that the mel frames cover."""
+        """The samples that the mel frames stand for: without the overhang at both ends."""
         overhang = self.networks.mel.overhang
         return samples[:, overhang : samples.shape[1] - overhang]
 
     def padded(self, clip: Tensor) -> Tensor:
-        """A clip (n,) to measure on -> samples (1, n + 2 * overhang), in silence, on the device."""
+        """A clip (n,) -> samples (1, n + 2 * overhang) on the device, padded with silence."""
         overhang = self.networks.mel.overhang
         return nn.functional.pad(clip[None], (overhang, overhang)).to(self.device)
 
     def encode(self, samples: Tensor) -> tuple[Analysis, Tensor]:
-        """Samples with overhang -> input of the encoder, latents before quantisation."""
+        """Samples with overhang -> input of the encoder, and latents before quantisation."""
         with torch.no_grad():
             analysis = Analysis.of(self.networks, *self.networks.mel.frames(samples))
         with self.autocast():
@@ -195,7 +198,7 @@ class Stage:
 
     @torch.no_grad()
     def codes(self, samples: Tensor) -> tuple[Analysis, Tensor]:
-        """Samples with overhang -> input of the encoder, quantised latents; no gradient."""
+        """Samples with overhang -> input of the encoder, and quantised latents; no gradient."""
         analysis, latents = self.encode(samples)
         quantizer = self.networks.quantizer
         return analysis, quantizer.lookup(quantizer.nearest(latents))
@@ -207,7 +210,7 @@ class Stage:
             return mel.float(), low.float()
 
     def losses(self, samples: Tensor) -> Losses:
-        """Losses by name; "total" is what is minimised. Detached extras start with "_"."""
+        """Losses by name; "total" is minimised. Tensors for other methods start with "_"."""
         raise NotImplementedError
 
     def forward(self, samples: Tensor) -> Losses:
@@ -216,12 +219,12 @@ class Stage:
             return self.compiled(samples)
         except torch._dynamo.exc.TorchDynamoException as error:  # no compiler, no Python.h, ...
             why = str(error).strip().splitlines()[0]
-            say(f"{self.name}: cannot be compiled, so each step takes twice as long ({why})")
+            say(f"{self.name}: cannot be compiled, so steps take about twice as long ({why})")
             self.compiled = self.losses
             return self.losses(samples)
 
     def step(self, samples: Tensor) -> Losses:
-        """One update with samples (B, n + 2 * overhang); the results may still be computing."""
+        """One update on samples (B, n + 2 * overhang); does not wait for the device."""
         losses = self.forward(samples.to(self.device, non_blocking=True))
         extra = self.add_adversarial_loss(losses)
         self.optimizer.zero_grad(set_to_none=True)
@@ -236,11 +239,11 @@ class Stage:
         return {**logged, **extra, **norms}
 
     def add_adversarial_loss(self, losses: Losses) -> Losses:
-        """Adds the adversarial terms, which are not compiled, to the total; returns them."""
+        """Adds the adversarial losses, which are not compiled, to the total; returns them."""
         return {}
 
     def update_codebook(self, losses: Losses) -> None:
-        """Moves the codebook, in the stages that train it."""
+        """Updates the codebook, in stages that train it."""
 
     def set_learning_rate(self, rate: float) -> None:
         others = [] if self.adversary is None else [self.adversary.optimizer]
@@ -258,11 +261,11 @@ class Stage:
     def load_state(self, state: dict[str, Any]) -> None:
         self.trained.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.adversary is not None and "adversary" in state:  # else it is added now
+        if self.adversary is not None and "adversary" in state:  # else the adversary is new
             self.adversary.load_state_dict(state["adversary"])
 
     def evaluate(self, clips: list[Tensor]) -> Logs:
-        """Scores on clips of samples (n,), n a multiple of a column."""
+        """Scores on clips (n,) of whole columns."""
         raise NotImplementedError
 
 
@@ -272,13 +275,13 @@ def as_measured(samples: Tensor, rate: int) -> metrics.Samples:
 
 
 class Waveform(Stage):
-    """What the stages with a vocoder share.
+    """Base class of the stages with a vocoder.
 
     Options:
-    "adversarial": weight of the adversarial terms; 0 for none.
-    "adversarial_items": items of a batch, the last ones, that the discriminators see.
-    "free": share of a batch, its last items, that is excited by the predicted pitch, as when
-    decoding; the others are excited by the true pitch.
+    "adversarial": weight of the adversarial losses; 0 for none.
+    "adversarial_items": number of items at the end of a batch that the discriminators see.
+    "free": share of items at the end of a batch that are synthesised with the predicted pitch, as
+    in decoding; the others have the true pitch.
     "disturbance": weight of the loudness loss.
     "level": weight of the level loss.
     """
@@ -298,7 +301,7 @@ class Waveform(Stage):
         rate = networks.config.sample_rate
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
-        # Its overlapping columns become ten times slower when they are compiled.
+        # Not compiled: its overlapping columns would be ten times slower.
         self.consistency = torch.compiler.disable(networks.spectral.consistency)
         if settings.options.get("adversarial"):
             discriminator = self.make_discriminator()
@@ -308,12 +311,12 @@ class Waveform(Stage):
         return SpectrogramDiscriminator()
 
     def reconstruct(self, samples: Tensor) -> tuple[Analysis, tuple[Tensor, Tensor]]:
-        """Input of the encoder; decoded log-mel (B, frames, bands) and low band."""
+        """Samples with overhang -> input of the encoder; decoded log-mel and low band."""
         analysis, latents = self.codes(samples)
         return analysis, self.decode(latents)
 
     def spectral_losses(self, decoded: tuple[Tensor, Tensor], samples: Tensor) -> Losses:
-        """Regression losses of the spectral vocoder on log-mel and low band of the samples."""
+        """Regression losses of the spectral vocoder on a decoded log-mel and low band."""
         n = self.networks
         mel, low = (limit_gradient(x) for x in decoded)
         target = self.crop(samples)
@@ -326,11 +329,13 @@ class Waveform(Stage):
         with self.autocast():
             logits = n.spectral.excitation.logits(n.spectral.seen(mel, low))
             tracking = pitch_loss(logits, pitch)
-            # The last items are excited as when decoding: with the predicted pitch and pulses.
-            led = len(mel) - round(self.settings.options.get("free", 0.5) * len(mel))
+            # The last items get the predicted pitch and pulses, as in decoding.
+            forced = len(mel) - round(self.settings.options.get("free", 0.5) * len(mel))
             own = n.spectral.excitation.pitch(logits.detach().float())
             own = own._replace(frame=pitch.frame)
-            pitch = Pitch(*(torch.cat([a[:led], b[led:]]) for a, b in zip(pitch, own, strict=True)))
+            pitch = Pitch(
+                *(torch.cat([a[:forced], b[forced:]]) for a, b in zip(pitch, own, strict=True))
+            )
             spectrum = n.spectral.spectrum(mel, low, pitch=pitch)
         output = n.spectral.synthesize(self.consistency(spectrum))
         waveform = self.waveform_loss(output, target)
@@ -341,7 +346,7 @@ class Waveform(Stage):
         return self.add_loudness_losses(losses)
 
     def add_loudness_losses(self, losses: Losses) -> Losses:
-        """Adds the losses of loudness and of level that have a weight."""
+        """Adds the loudness loss and the level loss, if they have a weight."""
         if weight := self.settings.options.get("level", 0.0):
             losses["level"] = level_loss(losses["_output"], losses["_target"])
             losses["total"] = losses["total"] + weight * losses["level"]
@@ -354,7 +359,7 @@ class Waveform(Stage):
         if self.adversary is None:
             return {}
         real, fake = losses["_target"], losses["_output"]
-        # The last items: those that are excited as when decoding.
+        # The last items: those with the predicted pitch.
         items = self.settings.options.get("adversarial_items", len(real))
         real, fake = real[-items:], fake[-items:]
         logs = self.adversary.update(real, fake)

@@ -1,4 +1,4 @@
-"""Stage: the network that predicts lost columns."""
+"""Stage: the concealment network, which predicts lost columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcodec.train.stages.base import Analysis, Settings, Stage
 
 
 class ConcealmentModel(Stage):
-    """The network that predicts lost columns, on a frozen codec.
+    """The concealment network, on a frozen codec.
 
     Options "mel", "low" and "disturbance": weights of the errors of the decoded log-mel and low
     band, and of the loudness loss of the log-mel.
@@ -33,7 +33,7 @@ class ConcealmentModel(Stage):
 
     @staticmethod
     def draw_losses(batch: int, columns: int, device: torch.device | None = None) -> Tensor:
-        """Random losses (batch, columns): up to a third per item, in bursts of up to 6 columns."""
+        """Random lost columns (batch, columns), bool: 2 to 32 % per item, in bursts of up to 6."""
         longest = torch.randint(1, 7, (batch, 1), device=device)
         share = 0.02 + 0.3 * torch.rand(batch, 1, device=device)
         begins = torch.rand(batch, columns, device=device) < share / ((longest + 1) / 2)
@@ -43,26 +43,26 @@ class ConcealmentModel(Stage):
             lost[:, i:] |= (begins & (length > i))[:, : columns - i]
         return lost
 
-    def foresee(self, latents: Tensor, lost: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, lost: Tensor) -> Tensor:
         """Latents with predictions in place of the lost columns."""
         with self.autocast():
-            foreseen: Tensor = self.networks.concealment(latents, lost)
-        return foreseen.float()
+            predicted: Tensor = self.networks.concealment(latents, lost)
+        return predicted.float()
 
     def errors(
         self,
         analysis: Analysis,
         wanted: tuple[Tensor, Tensor],
         lost: Tensor,
-        foreseen: Tensor,
+        predicted: Tensor,
     ) -> Losses:
-        """Errors of the decoded log-mel and low band, per loudness of the lost frames.
+        """Errors of the decoded log-mel and low band, relative to the loudness of the lost frames.
 
-        The sum includes the frames around them, which the decoder makes from the same columns.
+        They include the frames around those, which the decoder makes from the same columns.
         """
         weights = loudness_weights(analysis.mel)
         gone = lost.repeat_interleave(self.networks.decoder.frames, 1)[..., None]
-        got, low = self.decode(foreseen)
+        got, low = self.decode(predicted)
         error = ((got - wanted[0]).abs() * weights).sum() / ((weights * gone).sum() + 1e-9)
         share = lost.float().mean() + 1e-3
         errors = {"mel": error, "low": low_loss(low, wanted[1], analysis.level) / share}
@@ -75,7 +75,7 @@ class ConcealmentModel(Stage):
         analysis, latents = self.codes(samples)
         with torch.no_grad():
             wanted = self.decode(latents)
-        losses = self.errors(analysis, wanted, lost, self.foresee(latents, lost))
+        losses = self.errors(analysis, wanted, lost, self.predict(latents, lost))
         weights = {"mel": 1.0, "low": 0.5, **self.settings.options}
         total = sum((weights[k] * x for k, x in losses.items()), samples.new_zeros(()))
         return {**losses, "total": total}
@@ -90,9 +90,9 @@ class ConcealmentModel(Stage):
             lost = self.draw_losses(1, columns).to(self.device)
             analysis, latents = self.codes(self.padded(clip))
             wanted = self.decode(latents)
-            ways = {"error": self.foresee(latents, lost), "held": hold(latents, lost)}
-            for way, foreseen in ways.items():
-                for name, error in self.errors(analysis, wanted, lost, foreseen).items():
+            ways = {"error": self.predict(latents, lost), "held": hold(latents, lost)}
+            for way, predicted in ways.items():
+                for name, error in self.errors(analysis, wanted, lost, predicted).items():
                     results.setdefault(f"{name}_{way}", []).append(float(error))
         torch.set_rng_state(state)
         return {name: sum(errors) / len(errors) for name, errors in results.items()}

@@ -13,7 +13,7 @@ from pcodec.train.stages.base import Waveform
 class EndToEnd(Waveform):
     """Encoder, codebook, decoder and vocoder together, on the losses of the waveform.
 
-    The encoder learns from what is heard, not from the log-mel alone. It makes a new bitstream.
+    The encoder learns from the waveform, not from the log-mel alone. The bitstream changes.
     Options "mel", "low" and "commitment": weights of the VQ-VAE's own losses.
     """
 

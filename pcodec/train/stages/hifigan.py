@@ -1,4 +1,4 @@
-"""Stage: the paper's vocoder."""
+"""Stage: HiFi-GAN, the paper's vocoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcodec.train.stages.base import Waveform
 
 
 class HifiGanVocoder(Waveform):
-    """The paper's vocoder, on what the frozen codec reconstructs."""
+    """HiFi-GAN, the paper's vocoder, on the output of the frozen decoder."""
 
     name = "hifigan"
     options: ClassVar[tuple[str, ...]] = (

@@ -1,4 +1,4 @@
-"""Stage: decoder and spectral vocoder again, against an adversary."""
+"""Stage: decoder and spectral vocoder again, with an adversarial loss."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pcodec.train.stages.joint import Joint
 
 
 class Refine(Joint):
-    """`Joint` with an adversary, as the last stage."""
+    """`Joint` with an adversarial loss, as the last stage."""
 
     name = "refine"

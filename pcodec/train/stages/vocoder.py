@@ -12,7 +12,7 @@ from pcodec.train.stages.base import Waveform
 
 
 class Vocoder(Waveform):
-    """Spectral vocoder on what the frozen codec reconstructs."""
+    """The spectral vocoder, on the output of the frozen decoder."""
 
     name = "vocoder"
     parts: ClassVar[tuple[str, ...]] = ("spectral",)

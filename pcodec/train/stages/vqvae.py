@@ -18,9 +18,10 @@ from pcodec.train.stages.base import Analysis, Stage, as_measured
 
 
 class VqVae(Stage):
-    """Patch VQ-VAE on log-mels and low bands: weighted L1, squared error, and commitment.
+    """Patch VQ-VAE on log-mels and low bands.
 
-    Options "mel" and "low": weights of the first two.
+    Losses: weighted L1 of the log-mel, squared error of the low band, commitment. Options "mel" and
+    "low": weights of the first two.
     """
 
     name = "vqvae"
@@ -70,9 +71,9 @@ class VqVae(Stage):
 
 
 def ideal_vocoder(n: Networks, clip: Tensor, error: Tensor) -> Tensor:
-    """The clip (n,) with the log-mel's errors (1, frames, bands) imposed on its spectrum.
+    """The clip (n,) with the decoder's log-mel errors (1, frames, bands) added to its spectrum.
 
-    So the quantiser sounds through a vocoder that makes no error.
+    This is how the codec would sound with a vocoder that makes no error.
     """
     n_fft = n.config.vocoder_n_fft
     inverse = InverseSTFT(n_fft, n.config.hop)
