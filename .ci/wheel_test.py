@@ -23,6 +23,7 @@ WANTED = {
     "pcodec/report/report.html",
     "pcodec/models/speech16k/config.json",
     "pcodec/models/speech16k/encoder.safetensors",
+    "pcodec/models/speech16k/encoder.onnx",
 }
 FRAMES = 72880
 """samples of the sentence in tests/"""

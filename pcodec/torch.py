@@ -167,10 +167,10 @@ class TorchCodec(nn.Module):
         """
         folder = Path(folder)
         self.networks.save(folder, self.parts)
-        kept = "concealment.safetensors"
-        source, target = self.model.folder / kept, folder / kept
-        if source.exists() and not (target.exists() and source.samefile(target)):
-            shutil.copy(source, target)
+        for kept in ("concealment.safetensors", "concealment.onnx"):
+            source, target = self.model.folder / kept, folder / kept
+            if source.exists() and not (target.exists() and source.samefile(target)):
+                shutil.copy(source, target)
 
     def _synthesize(self, latents: Tensor) -> Tensor:
         """Of clips of one length. There are no samples of no columns."""

@@ -323,8 +323,9 @@ def test_a_device_that_is_not_here_is_one_error():
 
 
 def test_a_model_without_a_vocoder_encodes(codec, tmp_path, speech, tokens):
-    for name in ("config.json", "encoder.safetensors", "codebook.safetensors"):
-        (tmp_path / name).write_bytes((codec.model.folder / name).read_bytes())
+    for path in codec.model.folder.iterdir():
+        if path.stem in ("config", "encoder", "codebook"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
     bare = pcodec.load(str(tmp_path))
     assert np.array_equal(bare.to_tokens(speech[:16000]), codec.to_tokens(speech[:16000]))
     with pytest.raises(pcodec.PcodecError, match="no vocoder 'spectral'"):

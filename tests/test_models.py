@@ -59,8 +59,8 @@ def test_only_what_a_model_needs_is_copied(home, small_model, tmp_path):
         (made / name).write_text("a = 1")
     models.add(made)
     kept = {path.name for path in (home / "made").iterdir()}
-    weights = {path.name for path in small_model.glob("*.safetensors")}
-    assert kept == {"config.json", "train.toml", "MODEL_CARD.md", *weights}
+    needed = {path.name for end in ("safetensors", "onnx") for path in small_model.glob(f"*.{end}")}
+    assert kept == {"config.json", "train.toml", "MODEL_CARD.md", *needed}
     assert [path.name for path in home.parent.iterdir()] == ["models"]
 
 

@@ -50,7 +50,8 @@ def export(model: Model, folder: Path) -> list[Path]:
         about[graph.name] = {"file": f"{graph.name}.onnx", **start, "states": _states(graph)}
     written = []
     for graph in graphs:
-        onnx = graph.model({"pcodec": about})
+        shapes = {x["input"]: x["shape"] for x in about[graph.name]["states"]}
+        onnx = graph.model({"pcodec": about, **shapes})
         load_external_data_for_model(onnx, str(model.folder))
         written.append(folder / f"{graph.name}.onnx")
         replace_file(written[-1], onnx.SerializeToString(deterministic=True))

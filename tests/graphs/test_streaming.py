@@ -1,7 +1,11 @@
 """The exported graphs give what the package gives, in any pieces."""
 
 import json
+import os
+import shutil
+import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 
 from pcodec import models
 from pcodec.graphs.export import export
+from pcodec.pcx.packing import pack
 
 
 class Stream:
@@ -142,3 +147,27 @@ def test_the_description_names_every_input_and_output(graphs):
         assert json.loads(metadata["pcodec"]) == about
     picture = np.fromfile(folder / "patches.f32", "<f4")
     assert picture.shape == (1024 * 4 * 4,) and np.isfinite(picture).all()
+
+
+def test_the_example_in_c_decodes_a_bare_payload(graphs, codec, tokens, tmp_path):
+    compiler, here = shutil.which("cc"), Path(__file__).parents[2] / "examples" / "c" / "decode.c"
+    headers = Path(os.environ.get("ONNXRUNTIME_INCLUDE", "/usr/include/onnxruntime"))
+    if not compiler or not (headers / "onnxruntime_c_api.h").exists():
+        pytest.skip("no C compiler, or no onnxruntime_c_api.h ($ONNXRUNTIME_INCLUDE)")
+    # The library of the Python package, under the names that a linker looks for.
+    (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (tmp_path / name).symlink_to(library)
+    linked = [f"-L{tmp_path}", "-lonnxruntime", f"-Wl,-rpath,{tmp_path}", "-lm"]
+    command = [compiler, "-Wall", "-Wextra", "-Werror", here, f"-I{headers}", *linked]
+    subprocess.run([*command, "-o", tmp_path / "decode"], check=True)
+    payload = pack(tokens[:50], 10) + b"\xff" * 30 + pack(tokens[51:], 10)
+    program = [tmp_path / "decode", graphs[0] / "decoder.onnx"]
+    out = subprocess.run(program, input=payload, stdout=subprocess.PIPE, check=True).stdout
+    gone = np.arange(len(tokens))[:, None].repeat(24, 1) == 50
+    wanted = codec.from_tokens(np.ma.masked_array(tokens, gone))
+    assert decibels(wanted, np.frombuffer(out, np.int16) / np.float32(32767)) > 50
+    assert subprocess.run(program, input=b"", check=True).returncode == 0
+    (tmp_path / "no.onnx").write_bytes(b"no graph")
+    done = subprocess.run([program[0], tmp_path / "no.onnx"], capture_output=True)
+    assert done.returncode == 1 and done.stderr.startswith(b"decode: ")
