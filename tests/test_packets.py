@@ -28,8 +28,8 @@ def test_a_packet_of_fewer_columns_than_agreed_is_taken(codec, packed):
         (31, 2, "31 bytes"),
         (60, 1, "60 bytes: it must be 1 column"),
         (180, 5, "180 bytes: it must be 1 to 5"),
-        (30, 0, "a packet of 0 columns: it holds at least 1"),
-        (None, 0, "a packet of 0 columns: it holds at least 1"),
+        (30, 0, "a packet of 0 columns: it must hold at least 1"),
+        (None, 0, "a packet of 0 columns: it must hold at least 1"),
         (None, -3, "a packet of -3 columns"),
     ],
 )
