@@ -43,11 +43,18 @@ class DecoderNetworks:
         """PcodecError if the model lacks the vocoder."""
         if vocoder not in model.vocoders:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
-        arguments = model.config, model.folder, processor
-        self.decoder = Decoder(*arguments)
-        self.vocoder = runtime_class(vocoder)(*arguments)
-        can_conceal = (model.folder / "concealment.safetensors").exists()
-        self.concealment = Concealment(*arguments) if can_conceal else None
+        self._arguments = model.config, model.folder, processor
+        self.decoder = Decoder(*self._arguments)
+        self.vocoder = runtime_class(vocoder)(*self._arguments)
+        self._can_conceal = (model.folder / "concealment.safetensors").exists()
+        self._concealment: Concealment | None = None
+
+    @property
+    def concealment(self) -> Concealment | None:
+        """Loaded at the first loss; None if the model has none."""
+        if self._can_conceal and self._concealment is None:
+            self._concealment = Concealment(*self._arguments)
+        return self._concealment
 
 
 class Codec:
