@@ -36,7 +36,7 @@ def test_a_batch_on_many_threads_is_that_on_one(codec, clips):
     many = pcodec.load(threads=2)
     assert all(map(np.array_equal, many.encode_batch(clips), tokens))
     decoded = many.decode_batch(tokens)
-    assert all(map(np.array_equal, decoded, map(many.from_tokens, tokens)))
+    assert all(map(np.array_equal, decoded, map(codec.from_tokens, tokens)))
 
 
 def test_a_batch_of_nothing_is_nothing(codec):
