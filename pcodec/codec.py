@@ -209,8 +209,8 @@ class Codec:
         """`from_tokens` of many clips of any lengths, as many at a time as the codec has threads.
 
         tokens: (columns, rows) each. lengths: samples to keep of each; None for all. Returns
-        samples (n,) at the codec's rate, in order, the same as from single calls of a codec with
-        one thread; with several threads sums may differ in their last bit.
+        samples (n,) at the codec's rate, in order, those of single calls to the last bit of a
+        float32, which may depend on the number of threads.
         """
         tokens = list(tokens)
         if lengths is None:
