@@ -119,7 +119,7 @@ def text(about: dict[str, Any]) -> str:
     lines += [f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}" for d in about["damage"]]
     lines += [f"  {name:14} {shown(text)}" for name, text in about["tags"].items()]
     if len(links := about["links"]) > 1:
-        lines.append(f"  streams        {len(links)}, one after the other")
+        lines.append(f"  streams        {len(links)}, concatenated")
         lines += [
             f"    {link['start']:.2f} s: {link['duration']:.3f} s, from {link['source_rate']} Hz,"
             f" model {link['model'] or 'not installed'} ({link['bitstream_id']})"

@@ -187,7 +187,7 @@ def prepare(
         if length.minutes is not None:
             amount = duration(60 * length.minutes)
         crop = settings.columns * config.column_samples / config.sample_rate
-        begun = f", goes on after step {step}" if step else ""
+        begun = f", continues after step {step}" if step else ""
         begun = ", done" if share == 1 else begun
         say(f"stage {name}: {amount} of {settings.batch} crops of {crop:.2f} s{begun}")
         parts = (networks.part_tensors(part) for part in stage_class(name).parts)
