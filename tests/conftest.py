@@ -150,12 +150,13 @@ def run_here(*arguments, input=None, cwd="."):
     def collect(read_end, number):
         # Not to the end of the pipe: a process that multiprocessing keeps may hold it open.
         while True:
+            all_is_written = done.is_set()
             if select.select([read_end], [], [], 0.02)[0]:
                 data = os.read(read_end, 1 << 16)
                 if not data:
                     break
                 written[number] += data
-            elif done.is_set():
+            elif all_is_written:
                 break
         os.close(read_end)
 
