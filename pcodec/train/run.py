@@ -198,8 +198,8 @@ def prepare(
         corpora["noise"] = Corpus(noise, out / "cache", config.sample_rate)
     for kind, corpus in corpora.items():
         whose = f", {corpus.speakers} speakers" if kind == "speech" else ""
-        length_ = f"{corpus.seconds / 3600:.2f} hours"
-        say(f"{kind}: {len(corpus.clips)} files, {length_}{whose} ({data if whose else noise})")
+        hours = f"{corpus.seconds / 3600:.2f} hours"
+        say(f"{kind}: {len(corpus.clips)} files, {hours}{whose} ({data if whose else noise})")
         disk += corpus.bytes
     if dev is not None:
         say(f"dev: {clips} clips, every third one, each up to 5 s ({dev})")
