@@ -20,10 +20,10 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
 ) -> Codec:
-    """A codec by the name of its model (or the path of its folder); the shipped one if None.
+    """Loads a model by its name or the path of its folder; the shipped one if None.
 
     device: "cpu", "cuda" (with onnxruntime-gpu) or "auto". threads: per network; None for one per
-    core, at most `MAX_THREADS`. PcodecError if the model or the device is not there.
+    core, at most `MAX_THREADS`. PcodecError if there is no such model or device.
     """
     return Codec(models.find(name), vocoder, device, threads)
 
@@ -39,9 +39,10 @@ def encode(
 ) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream.
 
-    codec: one that is loaded already, instead of a model by its name. compact: whether to spend
-    fewer bytes on the same indices, by entropy coding. bit_rate: bit/s that this shall take on
-    average over speech, by choosing indices that are likelier. PcodecError if the model cannot.
+    model: name or folder of a model; the shipped one if None. codec: a loaded one instead.
+    compact: whether to entropy-code the indices, in fewer bytes. bit_rate: average bit/s for
+    speech, reached by choosing likelier indices; implies ``compact``. PcodecError if the model has
+    no entropy model or not this bit rate.
     """
     mono = clean(wav)
     out = io.BytesIO()
@@ -55,10 +56,12 @@ def decode(
 ) -> tuple[Samples, int]:
     """A .pcx stream -> float32 samples (frames,) and their rate in Hz, the source's.
 
-    Streams one after the other give their audio one after the other, at the first one's rate.
-    codec: one that is loaded already, instead of a model by its name. Lost parts of a damaged
-    stream are concealed; FormatError if it is none, ModelMismatchError if neither ``codec`` nor
-    ``model`` nor, without these, any that is installed made it.
+    Concatenated streams are decoded as one recording, at the rate of the first. Lost parts of a
+    damaged stream are concealed.
+
+    model: name or folder of the model; None for the installed one that fits the stream. codec: a
+    loaded one instead. FormatError if the data is not a .pcx stream, ModelMismatchError if its
+    model is not the given one, or not installed.
     """
     codec = _one_of(model, codec)
     chosen = codec.model if codec else models.find(model) if model else None

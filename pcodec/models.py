@@ -41,7 +41,7 @@ class Model:
     bitstream_id: bytes
     about: dict[str, Any]
     entropy_id: bytes | None = None
-    """of what it codes blocks of type C by; None if it cannot"""
+    """Id of the entropy model, which codes blocks of type C; None if the model has none."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class Model:
         return [name for name in VOCODERS if (self.folder / f"{name}.safetensors").exists()]
 
     def fits(self, header: Header) -> bool:
-        """Whether it decodes a stream: same codebook and front end, same geometry."""
+        """Whether the model decodes a stream: same codebook and front end, same geometry."""
         return self.bitstream_id == header.bitstream_id and all(
             getattr(self.config, name) == getattr(header, name) for name in GEOMETRY
         )
@@ -179,9 +179,9 @@ def _own() -> Path:
 
 
 def for_header(header: Header, model: Model | None = None) -> Model:
-    """The model that decodes a stream; ModelMismatchError if it is not there.
+    """The model that decodes a stream; ModelMismatchError if it is not installed.
 
-    With ``model`` no other one is considered.
+    model: the only one to consider; None for all that are installed.
     """
     models = installed() if model is None else [model]
     for candidate in models:
@@ -194,9 +194,10 @@ def for_header(header: Header, model: Model | None = None) -> Model:
 
 
 def for_blocks(header: Header, model: Model | None = None) -> Model:
-    """The model that decodes the blocks of type C in a stream; ModelMismatchError if not there.
+    """The model whose entropy model decodes the blocks of type C in a stream.
 
-    With ``model`` no other one is considered.
+    model: the only one to consider; None for all that are installed. ModelMismatchError if none
+    has the entropy model.
     """
     models = [m for m in (installed() if model is None else [model]) if m.fits(header)]
     for candidate in models:
@@ -227,7 +228,7 @@ def bitstream_id(
 
 
 def entropy_id(numbers: Mapping[str, NDArray[Any]]) -> bytes:
-    """16 bytes that name the whole numbers by which a model codes blocks of type C.
+    """16 bytes that identify the integers of an entropy model, which codes blocks of type C.
 
     SHA-256 over the arrays in the order of their names, each as int32, little-endian.
     """

@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 import contextlib
+import select
 import signal
 import subprocess
 import sys
@@ -135,20 +136,29 @@ def pcodec_process():
 
 
 @pytest.fixture
-def pcodec_command():
+def pcodec_command(pcodec_process):
     """The same in this process, which need not start Python anew; with real pipes."""
-    return run_here
+    return run_here if os.name == "posix" else pcodec_process
 
 
 def run_here(*arguments, input=None, cwd="."):
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     before = sys.argv, sys.stdin, sys.stdout, sys.stderr, Path.cwd()
     descriptors = [os.dup(number) for number in range(3)]
-    written, threads = {}, []
+    written, threads, done = {1: bytearray(), 2: bytearray()}, [], threading.Event()
 
     def collect(read_end, number):
-        with os.fdopen(read_end, "rb") as pipe:
-            written[number] = pipe.read()
+        # Not to the end of the pipe: a process that multiprocessing keeps may hold it open.
+        while True:
+            all_is_written = done.is_set()
+            if select.select([read_end], [], [], 0.02)[0]:
+                data = os.read(read_end, 1 << 16)
+                if not data:
+                    break
+                written[number] += data
+            elif all_is_written:
+                break
+        os.close(read_end)
 
     def feed(write_end):
         with os.fdopen(write_end, "wb", 0) as pipe, contextlib.suppress(BrokenPipeError):
@@ -180,11 +190,13 @@ def run_here(*arguments, input=None, cwd="."):
         for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
             os.close(descriptor)
+        done.set()
         for thread in threads:
             thread.join()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return subprocess.CompletedProcess(arguments, left.value.code, written[1], written[2])
+    out, err = bytes(written[1]), bytes(written[2])
+    return subprocess.CompletedProcess(arguments, left.value.code, out, err)
 
 
 def of_no_model(coded):

@@ -162,7 +162,7 @@ def decode(
         targets = (suffix if target == STREAM else target.suffix for _, target in jobs.todo)
         check_subtype(subtype, {target.lower() for target in targets})
     chosen = models.find(model) if model else None
-    threads_ = 1 if jobs.parallel else threads
+    codec_threads = 1 if jobs.parallel else threads
     codec: Any = None
     loading = threading.Lock()
 
@@ -175,7 +175,16 @@ def decode(
 
             with loading:  # one codec for all files
                 decoding = PcxReader(
-                    stream, chosen, vocoder, rate, start, end, on_error, device, threads_, codec
+                    stream,
+                    chosen,
+                    vocoder,
+                    rate,
+                    start,
+                    end,
+                    on_error,
+                    device,
+                    codec_threads,
+                    codec,
                 )
                 codec = decoding.codec
             header = decoding.header
@@ -187,15 +196,18 @@ def decode(
                 open_output(target, source, force, keep_times=True) as out,
                 progress(source, total, quiet, shared) as bar,
             ):
-                type_ = suffix if target == STREAM else target.suffix.lower()
-                kind, subtype_ = AUDIO_SUFFIXES.get(type_, "WAV"), subtype or SUBTYPES.get(type_)
-                raw_format_ = (raw_format or "s16le") if raw else None
+                ending = suffix if target == STREAM else target.suffix.lower()
+                kind, samples_as = (
+                    AUDIO_SUFFIXES.get(ending, "WAV"),
+                    subtype or SUBTYPES.get(ending),
+                )
+                raw_as = (raw_format or "s16le") if raw else None
                 position = 0
                 frames = None if total is None else round(total * decoding.rate)
                 blocks = read(source, decoding)
                 first = list(islice(blocks, 1))  # reads the tags, which come before it
                 with audio.Writer(
-                    out, decoding.rate, kind, subtype_, raw_format_, frames, decoding.tags
+                    out, decoding.rate, kind, samples_as, raw_as, frames, decoding.tags
                 ) as writer:
                     for block in chain(first, blocks):
                         writer.write(block)

@@ -146,22 +146,23 @@ def encode(
 
     from pcodec import audio
     from pcodec.codec import Codec, checked_rate
-    from pcodec.pcx import compact as compact_
+    from pcodec.pcx.compact import load as load_entropy
+    from pcodec.pcx.compact import strength_for
     from pcodec.pcx.transcode import encode_stream
 
     codec = Codec(chosen, device=device, threads=1 if jobs.parallel else threads)
     if bitrate is not None:
-        compact_.strength_for(chosen, bitrate)  # fails before the work if the model cannot
+        strength_for(chosen, bitrate)  # fails before the work if the model cannot
     elif compact:
-        compact_.load(chosen)
+        load_entropy(chosen)
 
     def do(source: Path, target: Path, shared: Progress | None) -> Outcome:
         started = time.perf_counter()
-        raw_format_ = (rate or 0, raw_format or "s16le") if raw else None
+        raw_as = (rate or 0, raw_format or "s16le") if raw else None
         with named(source):
             # Unbuffered, so that a live stream is passed on as it arrives.
             stream = unbuffered_stdin() if source == STREAM else source
-            reader = audio.Reader(stream, raw_format_, channel, ignore_length)
+            reader = audio.Reader(stream, raw_as, channel, ignore_length)
         with contextlib.closing(reader):
             with named(source):
                 checked_rate(reader.rate)

@@ -53,7 +53,7 @@ def entropy_loader(model: Model | None) -> Callable[[Header], EntropyCoder]:
 
 def describe(path: Path, chain: Chain) -> dict[str, Any]:
     """What `info` prints about a file, with stable keys."""
-    header, seconds = chain.header_, chain.start
+    header, seconds = chain.known_header, chain.start
     links, rates = chain.links, {link.header.source_rate for link in chain.links}
     frames = [link.source_frames for link in links if link.source_frames is not None]
     return {
@@ -119,7 +119,7 @@ def text(about: dict[str, Any]) -> str:
     lines += [f"    {d['start']:.2f} s to {d['end']:.2f} s: {d['reason']}" for d in about["damage"]]
     lines += [f"  {name:14} {shown(text)}" for name, text in about["tags"].items()]
     if len(links := about["links"]) > 1:
-        lines.append(f"  streams        {len(links)}, one after the other")
+        lines.append(f"  streams        {len(links)}, concatenated")
         lines += [
             f"    {link['start']:.2f} s: {link['duration']:.3f} s, from {link['source_rate']} Hz,"
             f" model {link['model'] or 'not installed'} ({link['bitstream_id']})"
@@ -201,7 +201,7 @@ def info(
             if grid is not None and pieces is not None:
                 if chain.number > 1:
                     raise PcodecError(f"{path}: holds {chain.number} streams; --grid draws one")
-                draw(path, grid, force, chosen, chain.header_, pieces)
+                draw(path, grid, force, chosen, chain.known_header, pieces)
         except (PcodecError, OSError) as error:
             if not recursive and len(files) == 1:
                 raise

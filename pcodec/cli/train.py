@@ -49,7 +49,7 @@ def choose_device(device: str) -> str:
 @click.command(epilog=f"Stages, in order:\n\n\b\n{_STAGES}")
 @click.argument("stage", type=click.Choice([*STAGES, "all"]), required=False)
 @click.option(
-    "--list", "list_", is_flag=True, help="List the stages with their costs by the recipe."
+    "--list", "show_list", is_flag=True, help="List the stages with their costs by the recipe."
 )
 @click.option(
     "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -93,7 +93,7 @@ def choose_device(device: str) -> str:
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: one per core).")
 def train(
     stage: str | None,
-    list_: bool,
+    show_list: bool,
     config: Path | None,
     data: Path | None,
     noise: Path | None,
@@ -130,7 +130,7 @@ def train(
 
     config = config or models.find().folder / "train.toml"
     recipe = run.read_recipe(config)
-    if list_:
+    if show_list:
         click.echo(table(recipe))
         return 0
     if stage is None or data is None or out is None:

@@ -76,7 +76,7 @@ def load(path: Path) -> dict[str, Any]:
         raise PcodecError.of_file(path, f"is not JSON ({error})") from error
     except RecursionError:
         raise PcodecError.of_file(
-            path, "is nested too deeply for a document of `pcodec eval`"
+            path, "is not a document of `pcodec eval`: nested too deeply"
         ) from None
     found = results.get("format") if isinstance(results, dict) else None
     if found != FORMAT:

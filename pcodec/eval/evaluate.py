@@ -185,8 +185,8 @@ def code(path: Path, spec: str, model: str | None, folder: Path) -> dict[str, An
     samples, stream = key.with_suffix(".s16"), key.with_suffix(".pcx")
     if not samples.exists() or (result["has_stream"] and not stream.exists()):
         result = make()
-    stream_ = str(stream) if result["has_stream"] else None
-    return {**result, "samples": str(samples), "stream": stream_}
+    kept_stream = str(stream) if result["has_stream"] else None
+    return {**result, "samples": str(samples), "stream": kept_stream}
 
 
 def decoded(samples: str, late: int, length: int) -> Samples:
@@ -227,7 +227,7 @@ def codebook_use(streams: list[str]) -> dict[str, Any] | None:
     for stream in streams:
         parser = Parser(entropy=entropy_model)
         pieces = parser.feed(Path(stream).read_bytes()) + parser.close()
-        entries = 1 << parser.header_.bits
+        entries = 1 << parser.known_header.bits
         for piece in pieces:
             if piece.indices is not None:
                 counts.update(piece.indices.ravel().tolist())

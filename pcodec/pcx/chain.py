@@ -81,7 +81,7 @@ class Chain:
         return self.links[0].header if self.links else self.parser.header
 
     @property
-    def header_(self) -> Header:
+    def known_header(self) -> Header:
         assert self.header is not None
         return self.header
 
@@ -134,7 +134,7 @@ class Chain:
 
     def _end_link(self) -> None:
         """Adds the current link to the totals."""
-        parser, header = self.parser, self.parser.header_
+        parser, header = self.parser, self.parser.known_header
         frames = parser.tags.get("source_frames")
         link = Link(
             header,
@@ -160,7 +160,7 @@ class Chain:
         """Faults of the current link."""
         if self._ended or not self.parser.damages:
             return []
-        header, faults = self.parser.header_, []
+        header, faults = self.parser.known_header, []
         column = header.column_samples / header.sample_rate
         for damage in self.parser.damages:
             start = self.start + damage.first_column * column

@@ -118,14 +118,14 @@ class Parser:
         if self._trailing:
             self._note(0, self._trailing)
         if self.end is None:
-            samples, column = self.header_.samples or 0, self.header_.column_samples
+            samples, column = self.known_header.samples or 0, self.known_header.column_samples
             missing = max(0, -(-samples // column) - self.next_column)
             self._note(missing, "the end of the stream is missing")
         elif self.end["columns"] < self.next_column:
             self._note(0, "the stream holds more columns than its end states")
-        elif self.end["samples"] > self.next_column * self.header_.column_samples:
+        elif self.end["samples"] > self.next_column * self.known_header.column_samples:
             self._note(0, "the stream states more samples than its columns hold")
-        elif self.header_.samples not in (None, self.end["samples"]):
+        elif self.known_header.samples not in (None, self.end["samples"]):
             self._note(0, "header and end state different lengths")
         elif self._whole and not self.damages:
             if self.end["indices_crc"] != self._indices_crc:
@@ -135,7 +135,7 @@ class Parser:
         return pieces
 
     @property
-    def header_(self) -> Header:
+    def known_header(self) -> Header:
         assert self.header is not None
         return self.header
 
@@ -145,7 +145,7 @@ class Parser:
         if not coded or self._entropy is None:
             return pieces
         if self._coder is None:
-            self._coder = self._entropy(self.header_)
+            self._coder = self._entropy(self.known_header)
         decoded = iter(self._coder.decompress([(c.payload, c.columns) for c in coded]))
         return [self._with_indices(p, next(decoded)) if p.coded else p for p in pieces]
 
@@ -174,7 +174,7 @@ class Parser:
     def _gap(self, until: int) -> list[Piece]:
         """A piece of lost columns up to ``until``; nothing if the gap is too long to be true."""
         missing = until - self.next_column
-        read = self._block_offset // self.header_.column_bytes
+        read = self._block_offset // self.known_header.column_bytes
         if self.lost_columns + missing > self.GAP + self.GAP_FACTOR * read:
             self._note(0, f"a jump to column {until} is not believed")
             return []
@@ -278,9 +278,11 @@ class Parser:
         if self._wasted > 16 * self.bytes_read + (1 << 20):
             return False
         if head.type == b"A":
-            return bool(head.columns and head.length == head.columns * self.header_.column_bytes)
-        if head.type == b"C" and self.header_.entropy_id is not None:
-            return bool(0 < head.length < head.columns * self.header_.column_bytes)
+            return bool(
+                head.columns and head.length == head.columns * self.known_header.column_bytes
+            )
+        if head.type == b"C" and self.known_header.entropy_id is not None:
+            return bool(0 < head.length < head.columns * self.known_header.column_bytes)
         if head.type == b"Z":
             return bool(head.length == END_BYTES)
         return True
@@ -288,7 +290,7 @@ class Parser:
     def _take_block(self, head: Any, payload: bytes) -> Iterator[Piece]:
         if head.flags:
             raise VersionError(f"block flags {head.flags:#x}: a feature unknown here")
-        if head.type == b"A" or (head.type == b"C" and self.header_.entropy_id is not None):
+        if head.type == b"A" or (head.type == b"C" and self.known_header.entropy_id is not None):
             yield from self._take_columns(head, payload)
         elif head.type == b"Z":
             self.end = dict(END.parse(payload))
@@ -338,7 +340,7 @@ class Parser:
         if head.type == b"C":
             piece = Piece(self.next_column, columns - skip, None, Coded(payload, columns, skip))
         else:
-            indices = unpack(payload, self.header_.rows, self.header_.bits)[skip:]
+            indices = unpack(payload, self.known_header.rows, self.known_header.bits)[skip:]
             piece = Piece(self.next_column, columns - skip, indices)
         yield piece
         self.next_column += columns - skip

@@ -61,7 +61,7 @@ def _read(file: BinaryIO, on_error: str) -> Indices | Masked:
     chain, pieces = parse(file)
     if on_error == "stop":
         check_whole(chain)
-    tokens = grid(pieces, chain.header_.rows)
+    tokens = grid(pieces, chain.known_header.rows)
     lost = tokens < 0
     tokens[lost] = 0
     columns: Indices = tokens.astype(np.uint16)
@@ -76,9 +76,9 @@ def parse(file: BinaryIO) -> tuple[Chain, list[Piece]]:
     chain, columns = Chain(entropy=entropy_model), list[Piece]()
     for parser, pieces in chain.read(file):
         columns += pieces
-        if parser.header is not None and _model_of(parser.header) != _model_of(chain.header_):
+        if parser.header is not None and _model_of(parser.header) != _model_of(chain.known_header):
             raise ModelMismatchError(
-                f"holds streams of two models, {chain.header_.bitstream_id.hex()} and"
+                f"holds streams of two models, {chain.known_header.bitstream_id.hex()} and"
                 f" {parser.header.bitstream_id.hex()}, whose tokens cannot be joined"
             )
     return chain, columns

@@ -197,7 +197,11 @@ class PcxReader:
 
     def _length(self, parser: Parser) -> int:
         """Length at the output rate of a stream that was read to its end, in samples."""
-        header, samples, frames = parser.header_, parser.samples, parser.tags.get("source_frames")
+        header, samples, frames = (
+            parser.known_header,
+            parser.samples,
+            parser.tags.get("source_frames"),
+        )
         source, codec = header.source_rate, header.sample_rate
         if self.rate != source:
             return resampled_length(samples, codec, self.rate)
@@ -252,7 +256,7 @@ class PcxReader:
                 sure = (link.next_column - 1) * header.column_samples * self.rate
                 if self._position + sure // header.sample_rate > self._start:
                     break
-        return offset, link.header_
+        return offset, link.known_header
 
     def blocks(self) -> Iterator[Samples]:
         """Samples (n,) at the output rate, as they become known."""
@@ -262,7 +266,7 @@ class PcxReader:
         for number, (parser, group) in enumerate(groupby(portions, itemgetter(0)), self._number):
             pieces = (piece for _, found in group for piece in _joined(found))
             try:
-                codec = self._codec_of(parser.header_)
+                codec = self._codec_of(parser.known_header)
             except ModelMismatchError as error:
                 where = f"stream {number}, from {self._position / self.rate:.2f} s"
                 raise ModelMismatchError(f"{where}: {error}") from error
@@ -275,7 +279,7 @@ class PcxReader:
 
     def _decoded(self, codec: Codec, parser: Parser, pieces: Iterable[Piece]) -> Iterator[Samples]:
         """The samples of one link between ``start`` and ``end``."""
-        header, begin = parser.header_, self._position
+        header, begin = parser.known_header, self._position
         column, drop = self._column, self._drop
         self._column = self._drop = 0
         self._position += column * header.column_samples * self.rate // header.sample_rate

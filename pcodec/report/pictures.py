@@ -118,7 +118,7 @@ def read_stream(path: Path) -> tuple[Header, NDArray[np.int64]]:
         pieces = parser.feed(path.read_bytes()) + parser.close()
     except PcodecError as error:
         raise PcodecError.of_file(path, str(error)) from error
-    return parser.header_, grid(pieces, parser.header_.rows)
+    return parser.known_header, grid(pieces, parser.known_header.rows)
 
 
 def patch_levels(

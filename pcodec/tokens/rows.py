@@ -95,7 +95,7 @@ class Tokenizer:
         with storage.open_file(clip.location) if data is None else io.BytesIO(data) as file:
             chain, pieces = parse(file)
         check_whole(chain)
-        header = chain.header_
+        header = chain.known_header
         if not self.model.fits(header):
             raise ModelMismatchError(
                 f"the stream was made with another model, {header.bitstream_id.hex()}"

@@ -264,7 +264,7 @@ class Training:
             return
         text = f"{self.stage.name}: the loss is NaN or infinite before step {self.step}; what was"
         raise PcodecError(
-            f"{text} saved before stays in {self.out}: lower learning_rate, and go on"
+            f"{text} saved before stays in {self.out}: lower learning_rate, and run it again"
         )
 
     def _measure(self, log: Log) -> Logs:

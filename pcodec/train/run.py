@@ -187,7 +187,7 @@ def prepare(
         if length.minutes is not None:
             amount = duration(60 * length.minutes)
         crop = settings.columns * config.column_samples / config.sample_rate
-        begun = f", goes on after step {step}" if step else ""
+        begun = f", continues after step {step}" if step else ""
         begun = ", done" if share == 1 else begun
         say(f"stage {name}: {amount} of {settings.batch} crops of {crop:.2f} s{begun}")
         parts = (networks.part_tensors(part) for part in stage_class(name).parts)
@@ -198,8 +198,8 @@ def prepare(
         corpora["noise"] = Corpus(noise, out / "cache", config.sample_rate)
     for kind, corpus in corpora.items():
         whose = f", {corpus.speakers} speakers" if kind == "speech" else ""
-        length_ = f"{corpus.seconds / 3600:.2f} hours"
-        say(f"{kind}: {len(corpus.clips)} files, {length_}{whose} ({data if whose else noise})")
+        hours = f"{corpus.seconds / 3600:.2f} hours"
+        say(f"{kind}: {len(corpus.clips)} files, {hours}{whose} ({data if whose else noise})")
         disk += corpus.bytes
     if dev is not None:
         say(f"dev: {clips} clips, every third one, each up to 5 s ({dev})")

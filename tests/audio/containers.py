@@ -198,7 +198,7 @@ def coded_cases():
     data = pcodec.encode(tone(), RATE)
     parser = Parser()
     parser.feed(data)
-    header = dataclasses.replace(parser.header_, samples=7 * 24 * 3600 * RATE)
+    header = dataclasses.replace(parser.known_header, samples=7 * 24 * 3600 * RATE)
     yield "week.pcx", header.to_bytes() + data[64:]
 
 

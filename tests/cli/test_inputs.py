@@ -191,7 +191,7 @@ def test_more_than_a_file_holds_is_refused_at_the_start(run, coded, tmp_path, su
     """A header says how long a stream is."""
     parser = Parser()
     parser.feed(coded)
-    header = dataclasses.replace(parser.header_, samples=40 * 3600 * RATE)
+    header = dataclasses.replace(parser.known_header, samples=40 * 3600 * RATE)
     source, out = tmp_path / "long.pcx", tmp_path / f"out{suffix}"
     source.write_bytes(header.to_bytes() + coded[64:])
     out.write_text("mine")

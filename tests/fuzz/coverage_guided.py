@@ -83,7 +83,7 @@ def check(data: bytes) -> None:
     assert same, f"chunks of {size} bytes give another chain"
     if not isinstance(pieces, list):
         return
-    header = parser.header_
+    header = parser.known_header
     position = 0
     for piece in pieces:
         assert piece.first_column == position and piece.columns > 0, "a piece out of time"

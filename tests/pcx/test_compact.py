@@ -163,9 +163,9 @@ def test_any_column_is_found_by_the_index(codec, entropy, tokens):
     header.feed(data)
     for column in (0, 7, 8, 100, 255, 300, len(grid) - 1):
         stream = io.BytesIO(data)
-        first = seek(stream, header.header_, column)
+        first = seek(stream, header.known_header, column)
         assert first == column // 8 * 8
-        parser = Parser(header.header_, first, lambda _: entropy)
+        parser = Parser(header.known_header, first, lambda _: entropy)
         (piece, *_) = parser.feed(stream.read())
         assert np.array_equal(piece.indices[column - first], grid[column])
 
@@ -307,5 +307,5 @@ def test_the_stream_of_version_1_1_reads_as_it_was_written(plain_model):
     assert hashlib.sha256(grid.astype("<u2").tobytes()).hexdigest() == known
     c, r = np.arange(8)[:, None], np.arange(24)
     assert np.array_equal(grid[16:24], (c * 37 + r * 101 + c * c * r) % 1024)
-    assert parser.header_.entropy_id.hex() == "f1d368d5a3091514a6fd53d463c70aae"
+    assert parser.known_header.entropy_id.hex() == "f1d368d5a3091514a6fd53d463c70aae"
     assert (parser.samples, parser.damages) == (29 * 512 - 7, [])

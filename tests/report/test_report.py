@@ -445,6 +445,8 @@ def test_a_player_plays_and_a_switch_keeps_the_position(open_page):
     assert page.locator("#sample-0 .track.heard figcaption b").inner_text() == "low-4"
     assert page.locator("#sample-0 .track:visible").count() == 1
     page.click("#sample-0 .play")
+    wait_until(page, lambda: page.locator("#sample-0 .play").inner_text() == "Play")
+    page.wait_for_timeout(100)  # for a last picture
     paused = position(page)
     page.wait_for_timeout(300)
     assert position(page) == paused > 0

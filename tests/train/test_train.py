@@ -151,7 +151,7 @@ def test_a_signal_ends_the_training_after_its_step_with_all_saved(
     assert step >= 2 and f"vqvae: stopped after step {step}; saved in {folder / 'out'}\n" in told
     assert read_model(folder / "out").bitstream_id
     assert train("vqvae", "--steps", step + 1) == 0
-    assert f"goes on after step {step}\n" in capfd.readouterr().err
+    assert f"continues after step {step}\n" in capfd.readouterr().err
 
 
 def test_a_signal_that_finds_nothing_to_save_or_comes_again_ends_at_once(heeded):

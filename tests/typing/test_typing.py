@@ -15,9 +15,9 @@ ROOT = HERE.parent.parent
 
 
 @pytest.fixture(scope="module")
-def errors(tmp_path_factory):
+def errors(pytestconfig):
     """(file, line, kind) of what mypy finds in the two programs beside this file."""
-    cache = tmp_path_factory.mktemp("mypy")
+    cache = pytestconfig.cache.mkdir("mypy")
     # Not from the root: there pcodec would be the user's own source, and py.typed not asked for.
     run = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-color-output"]
     result = subprocess.run(
