@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcodec import models
+from pcodec.cli import cli
+from pcodec.errors import PcodecError
 from pcodec.graphs.export import export
 from pcodec.pcx.packing import pack
 
@@ -171,3 +174,20 @@ def test_the_example_in_c_decodes_a_bare_payload(graphs, codec, tokens, tmp_path
     (tmp_path / "no.onnx").write_bytes(b"no graph")
     done = subprocess.run([program[0], tmp_path / "no.onnx"], capture_output=True)
     assert done.returncode == 1 and done.stderr.startswith(b"decode: ")
+
+
+def test_the_command_writes_the_files_and_names_them(tmp_path, capsys):
+    assert cli.main(["export", str(tmp_path / "out")], standalone_mode=False) == 0
+    names = ["encoder.onnx", "decoder.onnx", "pcodec.json", "patches.f32", "entropy.safetensors"]
+    named = capsys.readouterr().out.splitlines()
+    assert named == [str(tmp_path / "out" / name) for name in names]
+    assert all(Path(path).stat().st_size for path in named)
+
+
+def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("pcodec.graphs")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(PcodecError, match=r"pip install 'pcodec-speech\[export\]'"):
+        cli.main(["export", str(tmp_path)], standalone_mode=False)
+    assert not list(tmp_path.iterdir())
