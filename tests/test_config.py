@@ -27,7 +27,7 @@ from pcodec.pcx.transcode import PcxReader, encode_stream
         ({"window": 128, "n_fft": 128, "vocoder_n_fft": 128}, "more than one"),
         ({"vocoder_n_fft": 1024}, "vocoder_n_fft must be window"),
         ({"low_bins": 256}, "low_bins must be less"),
-        ({"hifigan_kernels": (16, 16, 4)}, "one for each"),
+        ({"hifigan_kernels": (16, 16, 4)}, "must be as many as hifigan_strides"),
         ({"hifigan_kernels": (16, 16, 4, 1)}, "must not be smaller"),
         ({"hifigan_width": 24}, "divisible by 2 at each stride"),
     ],
