@@ -15,6 +15,9 @@ import { StreamDecoder, StreamEncoder, clean, join } from "./streams.js";
 
 const BLOCK_COLUMNS = 32;
 
+/** Columns that are encoded between two reports of progress. */
+const STEP_COLUMNS = 32;
+
 /**
  * What a .pcx stream holds.
  * @typedef {object} Content
@@ -81,14 +84,19 @@ export class Codec {
    * @param {Float32Array} samples
    * @param {number} rate
    * @param {Record<string, string>} [tags] what is known of the audio in words, such as its title
+   * @param {(share: number) => unknown} [progress] is told how much is done, 0 to 1, and waited for
    * @returns {Promise<ArrayBuffer>}
    */
-  async encode(samples, rate = this.rate, tags) {
+  async encode(samples, rate = this.rate, tags, progress) {
     const own = resample(clean(samples), rate, this.rate);
     const writer = new Writer(this._header(rate, own.length));
     if (tags && Object.keys(tags).length) writer.tag(tags);
     const encoder = this.streamEncoder();
-    writer.write(await encoder.push(own));
+    const step = STEP_COLUMNS * this.columnSamples;
+    for (let at = 0; at < own.length; at += step) {
+      writer.write(await encoder.push(own.subarray(at, at + step)));
+      await progress?.(at / own.length);
+    }
     writer.write(await encoder.finish());
     writer.finish(own.length, { source_frames: samples.length });
     return writer.take().buffer;
