@@ -22,7 +22,6 @@ await esbuild.build({
   target: ["es2022"],
   minify: true,
   legalComments: "linked",
-  external: ["node:*"],
   logLevel: "warning",
 });
 const style = await readFile(join(page, "style.css"), "utf8");

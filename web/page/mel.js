@@ -89,7 +89,8 @@ export function melLevels(samples, from, to) {
     FILTERS.forEach(({ first, weights }, band) => {
       let sum = 0;
       for (let i = 0; i < weights.length; i++) {
-        sum += weights[i] * Math.hypot(real[first + i], imaginary[first + i]);
+        const bin = first + i;
+        sum += weights[i] * Math.sqrt(real[bin] ** 2 + imaginary[bin] ** 2);
       }
       out[(frame - from) * BANDS + band] = level(Math.log(Math.max(sum, 1e-5)));
     });

@@ -87,6 +87,7 @@ function setBusy(busy) {
 
 const seconds = (/** @type {number} */ s) => `${s < 9.95 ? s.toFixed(1) : Math.round(s)} s`;
 const bytes = (/** @type {number} */ n) => (n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`);
+const kbits = (/** @type {number} */ n) => `${(n / 1000).toFixed(2)} kbit/s`;
 const clock = (/** @type {number} */ s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
 
 /** @param {[string, string][]} facts */
@@ -131,7 +132,7 @@ async function show(name, job) {
     moved(0, true);
     const decoding = await ask("decode", { loss: 0, seed, from: 0 });
     if (own !== opening || !decoding.complete) return;
-    const speed = (/** @type {number} */ s) => `${Math.round(open.samples / codec.rate / s)} times`;
+    const speed = (/** @type {number} */ s) => `${Math.round(open.samples / codec.rate / s)} × real time`;
     describe(speed(decoding.seconds), found.seconds && speed(found.seconds));
     const damages = found.damages.length;
     say(damages ? "Decoded. The file is damaged; what is lost is concealed." : "Decoded.", damages > 0);
@@ -149,13 +150,13 @@ function describe(decoding, encoding) {
   /** @type {[string, string][]} */
   const facts = [
     ["Length", seconds(length)],
-    ["Bit rate", `${(open.pcx.byteLength * 8 / length / 1000 || 0).toFixed(2)} kbit/s`],
-    ["File", bytes(open.pcx.byteLength)],
-    ["Grid", `${open.columns} × ${codec.rows}`],
+    ["Grid", `${open.columns} × ${codec.rows} indices`],
+    ["Bare indices", kbits(open.bitRate)],
+    ["File", `${bytes(open.pcx.byteLength)}, ${kbits((open.pcx.byteLength * 8) / length || 0)}`],
   ];
-  if (open.original) facts.splice(3, 0, ["As WAV", bytes(2 * open.samples)]);
-  if (encoding) facts.push(["Coded, of real time", encoding]);
-  if (decoding) facts.push(["Decoded, of real time", decoding]);
+  if (open.original) facts.push(["As WAV", bytes(2 * open.samples)]);
+  if (encoding) facts.push(["Coding", encoding]);
+  if (decoding) facts.push(["Decoding", decoding]);
   showFacts(facts);
   $("damages").hidden = !open.damages.length;
   $("damages").replaceChildren(

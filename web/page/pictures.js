@@ -9,8 +9,8 @@ const RAMPS = {
 };
 /** From index 0 to the last one; no order is meant. */
 const NUMBERS = {
-  light: ["f3e3c3", "e0b978", "c98a4b", "a3603a", "6e3f3a"],
-  dark: ["3a2a26", "6e4434", "a86b3e", "d9a05a", "f2d9a0"],
+  light: ["eef3e4", "bcd8bb", "7fb49a", "43876f", "1c5547"],
+  dark: ["1b2a26", "24514a", "3d8271", "7cb99d", "d3ecd2"],
 };
 const LOST = { light: "c8501e", dark: "f0976b" };
 

@@ -5,7 +5,13 @@ import * as ort from "onnxruntime-web/wasm";
 import { PcodecError } from "./errors.js";
 
 /** @typedef {{input: string, output: string, dtype: string, shape: number[]}} StateTensor */
-/** @typedef {{file: string, states: StateTensor[]}} GraphInfo */
+/**
+ * @typedef {object} GraphInfo
+ * @property {string} file
+ * @property {StateTensor[]} states
+ * @property {number} [first_samples] of an encoder: the fewest that its first call takes
+ * @property {number} [first_columns] of a decoder: the same
+ */
 
 /**
  * `pcodec.json`, which `pcodec export` writes beside the graphs.
@@ -20,8 +26,8 @@ import { PcodecError } from "./errors.js";
  * @property {number} patch_frames
  * @property {number} phase_rows
  * @property {number} bits
- * @property {GraphInfo & {first_samples: number}} encoder
- * @property {GraphInfo & {first_columns: number}} decoder
+ * @property {GraphInfo} encoder
+ * @property {GraphInfo} decoder
  */
 
 /**
@@ -31,7 +37,8 @@ import { PcodecError } from "./errors.js";
  */
 export async function fetchBytes(url) {
   if (url.protocol === "file:") {
-    const { readFile } = await import("node:fs/promises"); // Node's fetch reads no files
+    const files = "node:fs/promises"; // Node's fetch reads no files; a variable, so that no bundler looks
+    const { readFile } = await import(files);
     return Uint8Array.from(await readFile(url)).buffer;
   }
   const response = await fetch(url);
@@ -103,6 +110,9 @@ export const samplesTensor = (samples) => new ort.Tensor("float32", samples, [1,
 export const indicesTensor = (indices, rows) =>
   new ort.Tensor("int64", BigInt64Array.from(indices, BigInt), [1, indices.length / rows, rows]);
 
-/** @param {boolean} value */
-export const flagTensor = (value) =>
-  new ort.Tensor("int64", BigInt64Array.of(value ? 1n : 0n), []);
+/** @param {boolean[]} lost of each column */
+export const lostTensor = (lost) =>
+  new ort.Tensor("bool", Uint8Array.from(lost, Number), [1, lost.length]);
+
+/** @param {boolean} last */
+export const lastTensor = (last) => new ort.Tensor("int64", BigInt64Array.of(last ? 1n : 0n), []);

@@ -1,7 +1,7 @@
 /** Streaming encoders and decoders. A file is a stream of one push: there is no other way. */
 
 import { AudioError } from "./errors.js";
-import { flagTensor, indicesTensor, samplesTensor } from "./graphs.js";
+import { indicesTensor, lastTensor, lostTensor, samplesTensor } from "./graphs.js";
 
 /** @typedef {import("./graphs.js").Graph} Graph */
 /** @typedef {import("./graphs.js").State} State */
@@ -64,7 +64,7 @@ export class StreamEncoder extends Queue {
   finish() {
     return this._enqueue(async () => {
       const column = this._columnSamples;
-      const ahead = (await this._graph).info.first_samples % column;
+      const ahead = lookAhead(await this._graph, column);
       const missing = Math.ceil(this._taken / column) * column - this._taken;
       return this._taken ? this._push(new Float32Array(missing + ahead)) : new Uint16Array(0);
     }, true);
@@ -81,7 +81,7 @@ export class StreamEncoder extends Queue {
     let at = 0;
     for (;;) {
       // The first call also takes what the first column needs to look ahead.
-      const ahead = this._state ? 0 : graph.info.first_samples % this._columnSamples;
+      const ahead = this._state ? 0 : lookAhead(graph, this._columnSamples);
       const there = Math.floor((all.length - at - ahead) / this._columnSamples);
       if (there < 1) break;
       const count = ahead + Math.min(there, CHUNK_COLUMNS) * this._columnSamples;
@@ -95,6 +95,10 @@ export class StreamEncoder extends Queue {
     return join(Uint16Array, found);
   }
 }
+
+/** Samples that the first call takes besides whole columns. */
+const lookAhead = (/** @type {Graph} */ graph, /** @type {number} */ columnSamples) =>
+  (graph.info.first_samples ?? 0) % columnSamples;
 
 /**
  * Indices -> samples at the codec's rate, as soon as they are known.
@@ -114,6 +118,11 @@ export class StreamDecoder extends Queue {
     this._entries = 2 ** bits;
     /** @type {State | null} */
     this._state = null;
+    /**
+     * Columns that wait, as the first call takes more than one.
+     * @type {{indices: Uint16Array, lost: boolean[]}}
+     */
+    this._held = { indices: new Uint16Array(0), lost: [] };
   }
 
   /**
@@ -159,13 +168,15 @@ export class StreamDecoder extends Queue {
       bits: Math.log2(this._entries),
     });
     other._state = this._state; // tensors are never written to
+    other._held = this._held;
     return other;
   }
 
-  /** @param {Uint16Array} indices @param {boolean} lost */
+  /** @param {Uint16Array<ArrayBuffer>} indices @param {boolean} lost */
   async _push(indices, lost) {
     const found = [];
-    const step = CHUNK_COLUMNS * this._rows;
+    // A lost column is foretold from those before it alone, so each has a call of its own.
+    const step = (lost ? 1 : CHUNK_COLUMNS) * this._rows;
     for (let at = 0; at < indices.length; at += step) {
       found.push(await this._step(indices.slice(at, at + step), lost, false));
     }
@@ -179,11 +190,20 @@ export class StreamDecoder extends Queue {
    */
   async _step(indices, lost, last) {
     const graph = await this._graph;
-    if (last && !this._state) return new Float32Array(0);
+    const columns = join(Uint16Array, [this._held.indices, indices]);
+    const flags = [...this._held.lost, ...Array(indices.length / this._rows).fill(lost)];
+    this._held = { indices: new Uint16Array(0), lost: [] };
+    if (!this._state) {
+      if (!flags.length) return new Float32Array(0);
+      if (!last && flags.length < (graph.info.first_columns ?? 1)) {
+        this._held = { indices: columns, lost: flags };
+        return new Float32Array(0);
+      }
+    }
     const inputs = {
-      indices: indicesTensor(indices, this._rows),
-      lost: flagTensor(lost),
-      last: flagTensor(last),
+      indices: indicesTensor(columns, this._rows),
+      lost: lostTensor(flags),
+      last: lastTensor(last),
     };
     const [samples, state] = await graph.run(inputs, this._state ?? graph.start(), "samples");
     this._state = state;

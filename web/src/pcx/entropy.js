@@ -47,7 +47,9 @@ class Layer {
     this.weight = of("weight").data;
     this.bias = of("bias").data; // of one row, or of each
     this.shift = of("shift").data;
-    [this.outputs, this.inputs] = of("weight").shape;
+    const [outputs, inputs] = of("weight").shape;
+    this.outputs = outputs;
+    this.inputs = inputs;
   }
 
   /**

@@ -70,6 +70,7 @@ export class Parser {
     this._entropy = entropy;
     /** @type {EntropyDecoder | null} */
     this._decoder = null;
+    /** @type {Uint8Array} */
     this._buffer = new Uint8Array(0);
     this._offset = 0; // of the buffer in the stream
     /** @type {string | null} */
