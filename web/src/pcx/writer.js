@@ -58,7 +58,11 @@ export class Writer {
 
   /** @param {Record<string, unknown>} tags */
   tag(tags) {
-    this._put(block("t", new TextEncoder().encode(JSON.stringify(tags))));
+    const ascii = JSON.stringify(tags).replace(
+      /[\u0080-\uffff]/g,
+      (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    this._put(block("t", new TextEncoder().encode(ascii)));
   }
 
   /**
