@@ -9,9 +9,9 @@ const RATE = 16000;
 const LOW = -9.5;
 const HIGH = 1;
 
-/** A natural log of a mel magnitude -> 0 to 255. */
-export const level = (/** @type {number} */ nepers) =>
-  Math.min(Math.max(Math.round(((nepers - LOW) / (HIGH - LOW)) * 255), 0), 255);
+/** A natural log of a mel magnitude -> 0 to 255, from the lowest shown to the highest. */
+export const level = (/** @type {number} */ nepers, low = LOW, high = HIGH) =>
+  Math.min(Math.max(Math.round(((nepers - low) / (high - low)) * 255), 0), 255);
 
 const HANN = Float64Array.from(
   { length: WINDOW },

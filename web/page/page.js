@@ -420,6 +420,7 @@ startWorker();
 try {
   codec = await ask("load");
   say("Ready.");
+  ask("warmUp");
   if (kept) $("offline").textContent = "This page also works without a network.";
 } catch (error) {
   say(`The codec cannot be loaded: ${/** @type {Error} */ (error).message}`, true);
