@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None or importlib.util.find_spec("playwright") is None,
     reason="needs Chromium and the package playwright",
 )
-LOADED = 120
+LOADED = 240
 """Seconds in which the slowest machine has loaded or coded something."""
 
 

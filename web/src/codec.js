@@ -104,7 +104,7 @@ export class Codec {
 
   /**
    * A .pcx stream -> mono samples at the codec's rate; lost parts are concealed.
-   * @param {ArrayBuffer} buffer
+   * @param {ArrayBuffer | Uint8Array} buffer
    */
   async decode(buffer) {
     const { tags, damages, links } = this.read(buffer);
@@ -123,7 +123,7 @@ export class Codec {
 
   /**
    * Parses a .pcx stream without decoding it.
-   * @param {ArrayBuffer} buffer
+   * @param {ArrayBuffer | Uint8Array} buffer
    * @returns {Content}
    */
   read(buffer) {

@@ -26,6 +26,6 @@ export const encode = async (samples, rate) => (await codec()).encode(samples, r
 
 /**
  * A .pcx stream -> its mono samples and their rate, by the model of this package.
- * @param {ArrayBuffer} buffer
+ * @param {ArrayBuffer | Uint8Array} buffer
  */
 export const decode = async (buffer) => (await codec()).decode(buffer);
