@@ -27,7 +27,7 @@ def lost(tokens):
 
 
 @pytest.fixture(scope="module")
-def said(graphs, coded, speech, lost, tmp_path_factory):
+def said(web_graphs, coded, speech, lost, tmp_path_factory):
     """What tests/web/code_speech.js says, and the folder of what it made."""
     work = tmp_path_factory.mktemp("work")
     speech.tofile(work / "speech.f32")
@@ -40,7 +40,7 @@ def said(graphs, coded, speech, lost, tmp_path_factory):
     golden = HERE.parent / "golden" / "v1_0_file.pcx"
     (work / "other.pcx").write_bytes(golden.read_bytes())
     (work / "lost.json").write_text(json.dumps(lost.tolist()))
-    run = ["node", HERE / "code_speech.js", graphs, work]
+    run = ["node", HERE / "code_speech.js", web_graphs, work]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout), work

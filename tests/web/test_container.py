@@ -1,4 +1,4 @@
-"""The container in JavaScript reads and writes what Python's reads and writes, whole and damaged."""
+"""The container in JavaScript reads and writes what Python's does, whole and damaged."""
 
 import base64
 import io
@@ -49,9 +49,7 @@ def by_javascript(streams, folder, tmp_path, size=1 << 20):
         "streams": [[base64.b64encode(data).decode(), size] for data in streams],
     }
     (tmp_path / "streams.json").write_text(json.dumps(document))
-    return node(
-        HERE / "read_streams.js", tmp_path / "streams.json", folder / "entropy.safetensors"
-    )
+    return node(HERE / "read_streams.js", tmp_path / "streams.json", folder / "entropy.safetensors")
 
 
 def by_python(data, folder):

@@ -1,7 +1,6 @@
 """The npm package as its users get it."""
 
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -25,7 +24,7 @@ def run(*command, **options):
 
 
 @pytest.fixture(scope="module")
-def installed(graphs, tmp_path_factory):
+def installed(web_graphs, tmp_path_factory):
     """A folder in which the packed package is installed."""
     if shutil.which("npm") is None:
         pytest.skip("needs npm")
@@ -33,16 +32,16 @@ def installed(graphs, tmp_path_factory):
     source, target = work / "web", work / "user" / "node_modules"
     left = shutil.ignore_patterns("node_modules", "dist", "graphs", "types")
     shutil.copytree(WEB, source, ignore=left)
-    shutil.copytree(graphs, source / "graphs")
+    shutil.copytree(web_graphs, source / "graphs")
     shutil.copy(WEB.parent / "LICENSE", work)
     (source / "node_modules").symlink_to(WEB / "node_modules")
     (packed,) = json.loads(run("npm", "pack", "--json", cwd=source))
     with tarfile.open(source / packed["filename"]) as archive:
         archive.extractall(target, filter="data")
     (target / "package").rename(target / "pcodec-speech")
-    for name in os.listdir(WEB / "node_modules"):
-        if not name.startswith("."):
-            (target / name).symlink_to(WEB / "node_modules" / name)
+    for other in (WEB / "node_modules").iterdir():
+        if not other.name.startswith("."):
+            (target / other.name).symlink_to(other)
     return work / "user"
 
 
