@@ -14,7 +14,7 @@ from pcodec.errors import PcodecError
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--model", help="Model to export (default: the shipped one).")
 def export(folder: Path, model: str | None) -> int:
-    """Write a model into DIR as two streaming ONNX graphs, for programs without Python.
+    """Write a model into the folder DIR as two streaming ONNX graphs, for programs without Python.
 
     encoder.onnx: samples and state -> indices and state. decoder.onnx: indices and state ->
     samples and state, with concealment. pcodec.json describes them. The page "ONNX graphs" of the
