@@ -240,9 +240,10 @@ $("record").onclick = async () => {
   button.textContent = "Stop";
   try {
     recording = Recording.start((level, s) => {
+      if (!recording) return; // the last ones come after the end
       $("level").value = level;
       button.textContent = `Stop, ${clock(s)}`;
-      if (s >= LONGEST_RECORDING && recording) button.click();
+      if (s >= LONGEST_RECORDING) button.click();
     });
     await recording;
     $("level").hidden = false;
