@@ -1,9 +1,10 @@
 """The page in Chromium, on one thread: sizes, start, speed.
 
-    make page && python benchmarks/web.py [web/dist]
+    make page && python benchmarks/web.py [web/dist [PICTURE.png]]
 
 Needs Chromium and the package playwright. Codes the example five times; the browser compiles
-what runs often better, so the first time is apart. Writes a markdown table.
+what runs often better, so the first time is apart. Writes a markdown table, and a picture of the
+page.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ def wait_for_status(page: Page, start: str) -> None:
         page.wait_for_timeout(20)
 
 
-def speeds(page: Page) -> tuple[int, int]:
+def speeds(page: Page) -> tuple[float, float]:
     """Of the example, times real time: encoding, decoding."""
     page.evaluate("document.getElementById('status').textContent = ''")
     page.click("#example")
     wait_for_status(page, "Decoded")
-    encoding, decoding = re.findall(r"(\d+) × real time", page.inner_text("#facts"))  # noqa: RUF001
-    return int(encoding), int(decoding)
+    encoding, decoding = re.findall(r"([\d.]+) × real time", page.inner_text("#facts"))  # noqa: RUF001
+    return float(encoding), float(decoding)
 
 
 def sizes(folder: Path) -> dict[str, int]:
@@ -60,7 +61,18 @@ def sizes(folder: Path) -> dict[str, int]:
     }
 
 
-def main(folder: Path) -> None:
+def take_picture(page: Page, path: Path) -> None:
+    """Of the example, with some packets lost."""
+    page.locator("#loss").fill("10")
+    while not page.inner_text("#lost").startswith("10 %:"):
+        page.wait_for_timeout(20)
+    page.locator("#seek").fill("2")
+    page.locator("#play").focus()
+    page.wait_for_timeout(2000)
+    page.screenshot(path=path, full_page=True)
+
+
+def main(folder: Path, picture: Path | None = None) -> None:
     """Prints the tables."""
     print("| what | MB |\n|---|---|")
     for name, size in sizes(folder).items():
@@ -71,7 +83,7 @@ def main(folder: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 1000, "height": 900})
         times = []
         for _ in range(2):
             start = time.perf_counter()
@@ -79,6 +91,8 @@ def main(folder: Path) -> None:
             wait_for_status(page, "Ready")
             times.append(time.perf_counter() - start)
         (first, *later) = [speeds(page) for _ in range(RUNS)]
+        if picture is not None:
+            take_picture(page, picture)
         version = browser.version
         browser.close()
     server.shutdown()
@@ -87,9 +101,9 @@ def main(folder: Path) -> None:
     print(f"| ready, later visits | {times[1]:.1f} s |")
     for i, name in enumerate(("encode", "decode")):
         best = max(speed[i] for speed in later)
-        print(f"| {name}, first time | {first[i]} times real time |")
-        print(f"| {name}, best of {RUNS - 1} | {best} times real time |")
+        print(f"| {name}, first time | {first[i]:.3g} times real time |")
+        print(f"| {name}, best of {RUNS - 1} | {best:.3g} times real time |")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "web/dist"))
+    main(*map(Path, sys.argv[1:] or ["web/dist"]))

@@ -127,7 +127,7 @@ def test_what_one_hears_is_what_python_decodes(example, coded, speech):
 def test_lost_packets_are_concealed_and_shown(example):
     whole, _ = saved(example, "#save-wav")
     set_loss(example, 20)
-    lost = re.compile(r"(\d+) of 143 columns")
+    lost = re.compile(r"20 %: (\d+) of 143 columns")
     wait_until(example, lambda: lost.match(example.inner_text("#lost")))
     assert 15 < int(lost.match(example.inner_text("#lost"))[1]) < 45
     assert example.locator("input[name=heard]").nth(1).is_checked()

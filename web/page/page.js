@@ -41,7 +41,9 @@ const events = {
   },
   mask({ mask, lost }) {
     open.mask = mask;
-    $("lost").textContent = lost ? `${lost} of ${mask.length} columns` : "none";
+    const percent = $("loss").valueAsNumber;
+    const count = lost ? `${lost} of ${mask.length} columns` : "none";
+    $("lost").textContent = percent ? `${percent} %: ${count}` : count;
     redraw();
   },
   part({ at, samples, frame, mel }) {
@@ -87,6 +89,7 @@ function setBusy(busy) {
 
 const seconds = (/** @type {number} */ s) => `${s < 9.95 ? s.toFixed(1) : Math.round(s)} s`;
 const bytes = (/** @type {number} */ n) => (n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`);
+const ratio = (/** @type {number} */ n) => (n < 10 ? n.toFixed(1) : n.toFixed(0));
 const kbits = (/** @type {number} */ n) => `${(n / 1000).toFixed(2)} kbit/s`;
 const clock = (/** @type {number} */ s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
 
@@ -132,7 +135,7 @@ async function show(name, job) {
     moved(0, true);
     const decoding = await ask("decode", { loss: 0, seed, from: 0 });
     if (own !== opening || !decoding.complete) return;
-    const speed = (/** @type {number} */ s) => `${Math.round(open.samples / codec.rate / s)} × real time`;
+    const speed = (/** @type {number} */ s) => `${ratio(open.samples / codec.rate / s)} × real time`;
     describe(speed(decoding.seconds), found.seconds && speed(found.seconds));
     const damages = found.damages.length;
     say(damages ? "Decoded. The file is damaged; what is lost is concealed." : "Decoded.", damages > 0);

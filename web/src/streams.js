@@ -103,7 +103,7 @@ const lookAhead = (/** @type {Graph} */ graph, /** @type {number} */ columnSampl
 /**
  * Indices -> samples at the codec's rate, as soon as they are known.
  *
- * Lost columns are concealed: a network foretells them from those before, and a longer loss fades.
+ * Lost columns are concealed: a network predicts them from those before, and a longer loss fades.
  */
 export class StreamDecoder extends Queue {
   /**
@@ -175,7 +175,7 @@ export class StreamDecoder extends Queue {
   /** @param {Uint16Array<ArrayBuffer>} indices @param {boolean} lost */
   async _push(indices, lost) {
     const found = [];
-    // A lost column is foretold from those before it alone, so each has a call of its own.
+    // A lost column is predicted from those before it alone, so each has a call of its own.
     const step = (lost ? 1 : CHUNK_COLUMNS) * this._rows;
     for (let at = 0; at < indices.length; at += step) {
       found.push(await this._step(indices.slice(at, at + step), lost, false));
