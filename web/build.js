@@ -53,4 +53,6 @@ const name = `pcodec-${digest.digest("hex").slice(0, 16)}`;
 const worker = await readFile(join(page, "sw.js"), "utf8");
 const list = JSON.stringify({ name, files: ["./", ...kept] });
 await writeFile(join(out, "sw.js"), `self.KEPT = ${list};\n${worker}`);
-console.log(`${relative(process.cwd(), out)}: ${kept.length} files, ${(bytes / 1e6).toFixed(1)} MB`);
+console.log(
+  `${relative(process.cwd(), out)}: ${kept.length} files, ${(bytes / 1e6).toFixed(1)} MB`,
+);

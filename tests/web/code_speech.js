@@ -1,6 +1,6 @@
 /**
  * Codes and decodes by the package, for test_codec.py: node code_speech.js GRAPHS WORK, where WORK has
- * speech.f32, speech.pcx, damaged.pcx, compact.pcx and lost.json, and gets what comes out.
+ * speech.f32, speech.pcx, damaged.pcx, compact.pcx, chain.pcx and lost.json, and gets what comes out.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
@@ -12,18 +12,23 @@ import { load } from "../../web/src/index.js";
 const [graphs, work] = process.argv.slice(2);
 const read = (name) => Uint8Array.from(readFileSync(join(work, name))).buffer;
 const write = (name, array) =>
-  writeFileSync(join(work, name), new Uint8Array(array.buffer ?? array, array.byteOffset ?? 0, array.byteLength));
+  writeFileSync(
+    join(work, name),
+    new Uint8Array(array.buffer ?? array, array.byteOffset ?? 0, array.byteLength),
+  );
 
 const codec = await load({ graphs: pathToFileURL(`${graphs}/`) });
 const speech = new Float32Array(read("speech.f32"));
 const said = {};
 
-for (const name of ["speech", "damaged", "compact"]) {
+for (const name of ["speech", "damaged", "compact", "chain"]) {
   const { samples, rate, tags, damages } = await codec.decode(read(`${name}.pcx`));
   write(`${name}.out.f32`, samples);
   said[name] = { rate, tags, damages };
 }
 write("encoded.pcx", await codec.encode(speech, 16000));
+write("empty.pcx", await codec.encode(new Float32Array(0), 16000));
+write("short.pcx", await codec.encode(speech.slice(0, 700).fill(NaN, 500), 16000));
 
 // In pieces of any length, as they come from a microphone and from a network.
 const encoder = codec.streamEncoder();
@@ -51,7 +56,14 @@ for (const job of [
   () => codec.decode(new Uint8Array([1, 2, 3]).buffer),
   () => codec.decode(read("other.pcx")),
 ]) {
-  said.errors.push(await Promise.resolve().then(job).then(() => null, (error) => `${error.name}: ${error.message}`));
+  said.errors.push(
+    await Promise.resolve()
+      .then(job)
+      .then(
+        () => null,
+        (error) => `${error.name}: ${error.message}`,
+      ),
+  );
 }
 
 // Of several runs the quickest, in time of this process.

@@ -22,7 +22,8 @@ function read(data, size) {
   const chain = new Chain(entropy);
   const pieces = [];
   try {
-    for (let at = 0; at < data.length; at += size) pieces.push(...chain.feed(data.subarray(at, at + size)));
+    for (let at = 0; at < data.length; at += size)
+      pieces.push(...chain.feed(data.subarray(at, at + size)));
     pieces.push(...chain.close());
   } catch (error) {
     return { error: `${error.name}: ${error.message}` };
@@ -45,5 +46,7 @@ function read(data, size) {
   };
 }
 
-const results = wanted.streams.map(([data, size]) => read(Uint8Array.from(Buffer.from(data, "base64")), size));
+const results = wanted.streams.map(([data, size]) =>
+  read(Uint8Array.from(Buffer.from(data, "base64")), size),
+);
 process.stdout.write(JSON.stringify(results));

@@ -37,6 +37,9 @@ def said(web_graphs, coded, speech, lost, tmp_path_factory):
         damaged[i] ^= 0x55
     (work / "damaged.pcx").write_bytes(damaged)
     (work / "compact.pcx").write_bytes(pcodec.encode(speech, 16000, compact=True))
+    parts = speech[:8000], speech[8000:15000]
+    chain = b"".join(pcodec.encode(part, 16000) for part in parts)
+    (work / "chain.pcx").write_bytes(chain)
     golden = HERE.parent / "golden" / "v1_0_file.pcx"
     (work / "other.pcx").write_bytes(golden.read_bytes())
     (work / "lost.json").write_text(json.dumps(lost.tolist()))
@@ -54,6 +57,13 @@ def test_speech_is_encoded_to_the_bytes_that_python_writes(said, coded):
     assert (said[1] / "encoded.pcx").read_bytes() == coded
 
 
+def test_nothing_and_less_than_two_columns_are_encoded_as_python_encodes_them(said, speech):
+    assert (said[1] / "empty.pcx").read_bytes() == pcodec.encode(speech[:0], 16000)
+    short = speech[:700].copy()
+    short[500:] = 0  # of what are no numbers
+    assert (said[1] / "short.pcx").read_bytes() == pcodec.encode(short, 16000)
+
+
 def test_a_stream_in_pieces_of_any_length_gives_the_same_tokens(said, tokens):
     assert np.array_equal(np.fromfile(said[1] / "grid.u16", np.uint16).reshape(-1, 24), tokens)
 
@@ -65,6 +75,11 @@ def test_a_stream_is_decoded_to_the_samples_of_python(said, coded, name):
     what = said[0][name]
     assert (what["rate"], what["damages"]) == (rate, [])
     assert what["tags"] == {"source_frames": len(wanted)}
+
+
+def test_streams_one_after_the_other_are_decoded_one_after_the_other(said):
+    wanted, _ = pcodec.decode((said[1] / "chain.pcx").read_bytes())
+    assert len(wanted) == 15000 and decibels(wanted, samples(said, "chain")) > 50
 
 
 def test_what_a_damaged_stream_lacks_is_concealed_as_in_python(said):

@@ -8,7 +8,7 @@ export function statedRate(buffer) {
   const bytes = new Uint8Array(buffer);
   const text = (/** @type {number} */ at) => String.fromCharCode(...bytes.subarray(at, at + 4));
   const raw = new DataView(buffer);
-  if (bytes.length > 42 && text(0) === "fLaC") return (raw.getUint32(18) >>> 12) || null;
+  if (bytes.length > 42 && text(0) === "fLaC") return raw.getUint32(18) >>> 12 || null;
   if (bytes.length > 44 && text(0) === "RIFF" && text(8) === "WAVE") {
     for (let at = 12; at + 16 < bytes.length; at += 8 + raw.getUint32(at + 4, true)) {
       if (text(at) === "fmt ") return raw.getUint32(at + 12, true) || null;
@@ -77,7 +77,13 @@ export class Recording {
     node.port.onmessage = ({ data }) => {
       this._parts.push(data);
       count += data.length;
-      heard(data.reduce((/** @type {number} */ m, /** @type {number} */ x) => Math.max(m, Math.abs(x)), 0), count / context.sampleRate);
+      heard(
+        data.reduce(
+          (/** @type {number} */ m, /** @type {number} */ x) => Math.max(m, Math.abs(x)),
+          0,
+        ),
+        count / context.sampleRate,
+      );
     };
     context.createMediaStreamSource(stream).connect(node);
   }

@@ -8,7 +8,9 @@ import { Player } from "./player.js";
 const LONGEST_RECORDING = 60; // seconds
 
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
-const radios = [...document.querySelectorAll('input[name="heard"]')].map((x) => /** @type {HTMLInputElement} */ (x));
+const radios = [...document.querySelectorAll('input[name="heard"]')].map(
+  (x) => /** @type {HTMLInputElement} */ (x),
+);
 
 /** @type {any} what the codec says of itself, and its patches */
 let codec;
@@ -88,10 +90,12 @@ function setBusy(busy) {
 }
 
 const seconds = (/** @type {number} */ s) => `${s < 9.95 ? s.toFixed(1) : Math.round(s)} s`;
-const bytes = (/** @type {number} */ n) => (n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`);
+const bytes = (/** @type {number} */ n) =>
+  n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`;
 const ratio = (/** @type {number} */ n) => (n < 10 ? n.toFixed(1) : n.toFixed(0));
 const kbits = (/** @type {number} */ n) => `${(n / 1000).toFixed(2)} kbit/s`;
-const clock = (/** @type {number} */ s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
+const clock = (/** @type {number} */ s) =>
+  `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
 
 /** @param {[string, string][]} facts */
 function showFacts(facts) {
@@ -135,10 +139,14 @@ async function show(name, job) {
     moved(0, true);
     const decoding = await ask("decode", { loss: 0, seed, from: 0 });
     if (own !== opening || !decoding.complete) return;
-    const speed = (/** @type {number} */ s) => `${ratio(open.samples / codec.rate / s)} × real time`;
+    const speed = (/** @type {number} */ s) =>
+      `${ratio(open.samples / codec.rate / s)} × real time`;
     describe(speed(decoding.seconds), found.seconds && speed(found.seconds));
     const damages = found.damages.length;
-    say(damages ? "Decoded. The file is damaged; what is lost is concealed." : "Decoded.", damages > 0);
+    say(
+      damages ? "Decoded. The file is damaged; what is lost is concealed." : "Decoded.",
+      damages > 0,
+    );
   } catch (error) {
     if (own === opening) say(`${name}: ${/** @type {Error} */ (error).message}`, true);
   } finally {
@@ -165,15 +173,22 @@ function describe(decoding, encoding) {
   $("damages").replaceChildren(
     ...open.damages.slice(0, 20).map((/** @type {any} */ { start, end, reason }) => {
       const item = document.createElement("li");
-      const where = end > start ? `${start.toFixed(2)} to ${end.toFixed(2)} s lost` : `${start.toFixed(2)} s`;
+      const where =
+        end > start ? `${start.toFixed(2)} to ${end.toFixed(2)} s lost` : `${start.toFixed(2)} s`;
       item.textContent = `${where}: ${reason}`;
       return item;
     }),
   );
   $("mel").setAttribute("aria-label", `Mel spectrogram, ${seconds(length)}`);
   const grid = `Grid of ${open.columns} columns`;
-  $("grid").setAttribute("aria-label", `${grid}, ${codec.melRows} mel rows, each cell drawn as its patch`);
-  $("phases").setAttribute("aria-label", `${grid}, ${codec.rows - codec.melRows} phase rows, coloured by index`);
+  $("grid").setAttribute(
+    "aria-label",
+    `${grid}, ${codec.melRows} mel rows, each cell drawn as its patch`,
+  );
+  $("phases").setAttribute(
+    "aria-label",
+    `${grid}, ${codec.rows - codec.melRows} phase rows, coloured by index`,
+  );
 }
 
 /** @param {File} file */
@@ -267,9 +282,13 @@ function moved(position, ended = false) {
   for (const plot of document.querySelectorAll(".plot")) {
     /** @type {HTMLElement} */ (plot).style.setProperty("--at", String(position / length));
   }
-  if (ended || document.activeElement !== $("seek") || player.playing) $("seek").value = position / codec.rate;
+  if (ended || document.activeElement !== $("seek") || player.playing)
+    $("seek").value = position / codec.rate;
   $("seek").max = length / codec.rate;
-  $("seek").setAttribute("aria-valuetext", `${(position / codec.rate).toFixed(1)} of ${seconds(length / codec.rate)}`);
+  $("seek").setAttribute(
+    "aria-valuetext",
+    `${(position / codec.rate).toFixed(1)} of ${seconds(length / codec.rate)}`,
+  );
   $("clock").textContent = `${clock(position / codec.rate)} / ${clock(length / codec.rate)}`;
   $("play").textContent = player.playing ? "Pause" : "Play";
 }
@@ -303,7 +322,7 @@ document.addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
   if (!open || !plain) return;
-  if (event.key === " " && !/** @type {any} */ (target).closest("button, input[type=radio]")) {
+  if (event.key === " " && !(/** @type {any} */ (target).closest("button, input[type=radio]"))) {
     event.preventDefault();
     togglePlay();
   }
@@ -382,12 +401,15 @@ function placeAt(x) {
 for (const id of ["mel", "grid", "phases"]) {
   const canvas = $(id);
   const share = (/** @type {PointerEvent} */ event) => event.offsetX / canvas.clientWidth;
-  canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => seek(share(event) * open.samples));
+  canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) =>
+    seek(share(event) * open.samples),
+  );
   if (id === "mel") continue;
   canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     const place = placeAt(Math.min(Math.max(share(event), 0), 0.9999));
     const column = Math.floor(place);
-    const [first, count] = id === "grid" ? [0, codec.melRows] : [codec.melRows, codec.rows - codec.melRows];
+    const [first, count] =
+      id === "grid" ? [0, codec.melRows] : [codec.melRows, codec.rows - codec.melRows];
     const up = 1 - event.offsetY / canvas.clientHeight;
     const row = first + Math.min(Math.max(Math.floor(up * count), 0), count - 1);
     const what = open.mask[column] ? "lost" : `index ${open.grid[column * codec.rows + row]}`;

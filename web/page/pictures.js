@@ -63,7 +63,11 @@ function draw(context, rows, columnAt, colour, smooth) {
     }
   }
   const small = new OffscreenCanvas(width, rows);
-  /** @type {OffscreenCanvasRenderingContext2D} */ (small.getContext("2d")).putImageData(image, 0, 0);
+  /** @type {OffscreenCanvasRenderingContext2D} */ (small.getContext("2d")).putImageData(
+    image,
+    0,
+    0,
+  );
   context.imageSmoothingEnabled = smooth;
   context.drawImage(small, 0, 0, width, height);
 }
@@ -76,7 +80,13 @@ export function drawMel(canvas, levels) {
   const colours = ramp(RAMPS[theme()]);
   const frames = levels.length / BANDS;
   const at = (/** @type {number} */ x) => Math.min(Math.floor(x * frames), frames - 1);
-  draw(fitted(canvas), BANDS, at, (frame, band) => colours[levels[frame * BANDS + band] ?? 0], true);
+  draw(
+    fitted(canvas),
+    BANDS,
+    at,
+    (frame, band) => colours[levels[frame * BANDS + band] ?? 0],
+    true,
+  );
 }
 
 /**
@@ -96,15 +106,27 @@ export function drawGrid(mel, phases, { grid, mask, rows, melRows, bits, patches
   const shown = (/** @type {number} */ place) => Math.min(Math.floor(place), columns - 1);
   const upper = fitted(mel);
   // A column of the picture is a frame of a patch.
-  draw(upper, BANDS, (x) => Math.floor(Math.min(placeAt(x), columns - 1e-6) * frames), (at, band) => {
-    const column = Math.floor(at / frames);
-    if (mask[column]) return lost;
-    const index = grid[column * rows + Math.floor(band / bands)];
-    return colours[patches[(index * bands + (band % bands)) * frames + (at % frames)]];
-  }, false);
+  draw(
+    upper,
+    BANDS,
+    (x) => Math.floor(Math.min(placeAt(x), columns - 1e-6) * frames),
+    (at, band) => {
+      const column = Math.floor(at / frames);
+      if (mask[column]) return lost;
+      const index = grid[column * rows + Math.floor(band / bands)];
+      return colours[patches[(index * bands + (band % bands)) * frames + (at % frames)]];
+    },
+    false,
+  );
   const lower = fitted(phases);
-  draw(lower, rows - melRows, (x) => shown(placeAt(x)), (column, row) =>
-    mask[column] ? lost : numbers[(grid[column * rows + melRows + row] * 255) >> bits], false);
+  draw(
+    lower,
+    rows - melRows,
+    (x) => shown(placeAt(x)),
+    (column, row) =>
+      mask[column] ? lost : numbers[(grid[column * rows + melRows + row] * 255) >> bits],
+    false,
+  );
   lines(upper, melRows, placeAt);
   lines(lower, rows - melRows, placeAt);
 }
@@ -118,9 +140,11 @@ export function drawGrid(mel, phases, { grid, mask, rows, melRows, bits, patches
 function lines(context, rows, placeAt) {
   const { width, height } = context.canvas;
   context.fillStyle = theme() === "dark" ? "rgb(0 0 0 / 0.35)" : "rgb(255 255 255 / 0.4)";
-  for (let row = 1; row < rows; row++) context.fillRect(0, Math.round((row * height) / rows), width, 1);
+  for (let row = 1; row < rows; row++)
+    context.fillRect(0, Math.round((row * height) / rows), width, 1);
   if (width / (placeAt(1) || 1) < 5 * devicePixelRatio) return;
   for (let x = 1; x < width; x++) {
-    if (Math.floor(placeAt(x / width)) !== Math.floor(placeAt((x - 1) / width))) context.fillRect(x, 0, 1, height);
+    if (Math.floor(placeAt(x / width)) !== Math.floor(placeAt((x - 1) / width)))
+      context.fillRect(x, 0, 1, height);
   }
 }

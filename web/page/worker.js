@@ -104,6 +104,7 @@ const actions = {
   /** @param {{samples: Float32Array, rate: number}} sound */
   async encode({ samples, rate }) {
     const codec = await loading;
+    run++; // what is decoded still is of no use
     const began = performance.now();
     const pcx = await codec.encode(samples, rate, undefined, async (share) => {
       self.postMessage({ event: "progress", share });
@@ -141,7 +142,10 @@ const actions = {
         position: link.position,
         decoder: codec.streamDecoder(),
       };
-    let first = Math.max(0, links.findLastIndex((link) => link.position <= from));
+    let first = Math.max(
+      0,
+      links.findLastIndex((link) => link.position <= from),
+    );
     const begin = links.length ? entry(links[first]) : null;
     /** @type {[number, typeof begin, number][]} link, where it is entered, column where it is left */
     const tour = [];
@@ -195,7 +199,12 @@ const actions = {
 
 self.onmessage = async ({ data: { id, do: action, ...rest } }) => {
   try {
-    self.postMessage({ id, result: await actions[/** @type {keyof typeof actions} */ (action)](/** @type {any} */ (rest)) });
+    self.postMessage({
+      id,
+      result: await actions[/** @type {keyof typeof actions} */ (action)](
+        /** @type {any} */ (rest),
+      ),
+    });
   } catch (error) {
     const known = error instanceof PcodecError;
     if (!known) console.error(error);

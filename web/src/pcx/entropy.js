@@ -110,7 +110,11 @@ function frequencies(logits) {
  * @param {number} melRows
  */
 function groups(rows, melRows) {
-  const every = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ step) =>
+  const every = (
+    /** @type {number} */ from,
+    /** @type {number} */ to,
+    /** @type {number} */ step,
+  ) =>
     Array.from({ length: Math.max(0, Math.ceil((to - from) / step)) }, (_, i) => from + i * step);
   return [
     ...[0, 2, 1, 3].map((first) => every(first, melRows, 4)),

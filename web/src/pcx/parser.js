@@ -104,7 +104,9 @@ export class Parser {
       // A wrong magic is refused as soon as it is there, a short header only at the end.
       if (buffer.length < MAGIC.length || startsWith(buffer, MAGIC)) {
         const valid = buffer.length >= HEADER_BYTES && this._headerValid(0);
-        const wanted = valid ? Math.min(MAX_HEADER, view(buffer).getUint16(10, true)) : HEADER_BYTES;
+        const wanted = valid
+          ? Math.min(MAX_HEADER, view(buffer).getUint16(10, true))
+          : HEADER_BYTES;
         if (buffer.length < wanted) return [];
       }
       this._takeHeader();
