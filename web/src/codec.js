@@ -15,6 +15,9 @@ import { StreamDecoder, StreamEncoder, clean, join } from "./streams.js";
 
 const BLOCK_COLUMNS = 32;
 
+/** Bytes that the reader takes at once: it copies what follows a link of a chain. */
+const PART_BYTES = 1 << 16;
+
 /** Columns that are encoded between two reports of progress. */
 const STEP_COLUMNS = 32;
 
@@ -130,9 +133,17 @@ export class Codec {
     const chain = new Chain((header) => this._entropyOf(header));
     /** @type {Map<import("./pcx/parser.js").Parser, import("./pcx/parser.js").Piece[]>} */
     const found = new Map();
-    for (const [parser, pieces] of [...chain.feed(new Uint8Array(buffer)), ...chain.close()]) {
-      found.set(parser, [...(found.get(parser) ?? []), ...pieces]);
+    const take = (/** @type {ReturnType<Chain["feed"]>} */ portions) => {
+      for (const [parser, pieces] of portions) {
+        if (!found.has(parser)) found.set(parser, []);
+        found.get(parser)?.push(...pieces);
+      }
+    };
+    const data = new Uint8Array(buffer);
+    for (let at = 0; at < data.length; at += PART_BYTES) {
+      take(chain.feed(data.subarray(at, at + PART_BYTES)));
     }
+    take(chain.close());
     const [first] = found.keys();
     const links = [...found].map(([parser, pieces]) => {
       this._check(/** @type {Header} */ (parser.header));
