@@ -42,8 +42,9 @@ def speeds(page: Page) -> tuple[float, float]:
     page.evaluate("document.getElementById('status').textContent = ''")
     page.click("#example")
     wait_for_status(page, "Decoded")
-    encoding, decoding = re.findall(r"([\d.]+) × real time", page.inner_text("#facts"))  # noqa: RUF001
-    return float(encoding), float(decoding)
+    found = re.search(r"([\d.]+) and ([\d.]+) \u00d7 real time", page.inner_text("#facts"))
+    assert found is not None
+    return float(found[1]), float(found[2])
 
 
 def sizes(folder: Path) -> dict[str, int]:

@@ -43,11 +43,18 @@ class DecoderNetworks:
         """PcodecError if the model lacks the vocoder."""
         if vocoder not in model.vocoders:
             raise PcodecError(f"model {model.name} has no vocoder {vocoder!r}")
-        arguments = model.config, model.folder, processor
-        self.decoder = Decoder(*arguments)
-        self.vocoder = runtime_class(vocoder)(*arguments)
-        can_conceal = (model.folder / "concealment.safetensors").exists()
-        self.concealment = Concealment(*arguments) if can_conceal else None
+        self._arguments = model.config, model.folder, processor
+        self.decoder = Decoder(*self._arguments)
+        self.vocoder = runtime_class(vocoder)(*self._arguments)
+        self._can_conceal = (model.folder / "concealment.safetensors").exists()
+        self._concealment: Concealment | None = None
+
+    @property
+    def concealment(self) -> Concealment | None:
+        """Loaded at the first loss; None if the model has none."""
+        if self._can_conceal and self._concealment is None:
+            self._concealment = Concealment(*self._arguments)
+        return self._concealment
 
 
 class Codec:
@@ -83,6 +90,7 @@ class Codec:
         self._loading = threading.Lock()
         self._encoder: Encoder | None = None
         self._decoder: DecoderNetworks | None = None
+        self._single: Codec | None = None
 
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """Pickles the arguments only: a copy loads the model anew."""
@@ -193,7 +201,7 @@ class Codec:
         Returns the tokens (columns, rows) of each, in order, the same as from single calls.
         AudioError if a clip cannot be coded.
         """
-        return self._in_parallel(partial(self.to_tokens, rate=rate), clips)
+        return self._in_parallel(partial(self._of_one_thread.to_tokens, rate=rate), clips)
 
     def decode_batch(
         self, tokens: Iterable[Indices], lengths: Sequence[int] | None = None
@@ -201,14 +209,24 @@ class Codec:
         """`from_tokens` of many clips of any lengths, as many at a time as the codec has threads.
 
         tokens: (columns, rows) each. lengths: samples to keep of each; None for all. Returns
-        samples (n,) at the codec's rate, in order, the same as from single calls.
+        samples (n,) at the codec's rate, in order, those of single calls to the last bit of a
+        float32, which may depend on the number of threads.
         """
         tokens = list(tokens)
         if lengths is None:
-            return self._in_parallel(self.from_tokens, tokens)
+            return self._in_parallel(self._of_one_thread.from_tokens, tokens)
         if len(lengths) != len(tokens):
             raise ValueError(f"{len(lengths)} lengths for {len(tokens)} clips")
-        return self._in_parallel(self.from_tokens, tokens, lengths)
+        return self._in_parallel(self._of_one_thread.from_tokens, tokens, lengths)
+
+    @property
+    def _of_one_thread(self) -> Codec:
+        """The same codec, for calls in parallel: a clip per thread is faster than several."""
+        if self.processor.threads == 1:
+            return self
+        if self._single is None:
+            self._single = Codec(self.model, self.vocoder, self.processor.device, threads=1)
+        return self._single
 
     def _in_parallel(self, function: Callable[..., _T], *inputs: Iterable[Any]) -> list[_T]:
         # The networks release Python's global lock, so threads are enough.

@@ -11,9 +11,12 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     cores, worker = sorted(os.sched_getaffinity(0)), os.environ["PYTEST_XDIST_WORKER"]
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
+import contextlib
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -22,6 +25,7 @@ import pytest
 import soundfile
 
 import pcodec
+from pcodec.cli import main
 from pcodec.config import CodecConfig
 
 SMALL = CodecConfig(
@@ -147,7 +151,7 @@ def _as_a_stranger_runs_it(monkeypatch):
 
 
 @pytest.fixture
-def pcodec_command():
+def pcodec_process():
     """Runs the command line in a process of its own; gives what it did."""
 
     def run(*arguments, input=None, cwd="."):
@@ -160,6 +164,59 @@ def pcodec_command():
         )
 
     return run
+
+
+@pytest.fixture
+def pcodec_command():
+    """The same in this process, which need not start Python anew; with real pipes."""
+    return run_here
+
+
+def run_here(*arguments, input=None, cwd="."):
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    before = sys.argv, sys.stdin, sys.stdout, sys.stderr, Path.cwd()
+    descriptors = [os.dup(number) for number in range(3)]
+    written, threads = {}, []
+
+    def collect(read_end, number):
+        with os.fdopen(read_end, "rb") as pipe:
+            written[number] = pipe.read()
+
+    def feed(write_end):
+        with os.fdopen(write_end, "wb", 0) as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(bytes(input))
+
+    pipes = [os.pipe() for _ in range(3)]
+    if input is None:
+        os.close(pipes[0][1])  # nothing comes
+    else:
+        threads.append(threading.Thread(target=feed, args=(pipes[0][1],)))
+    threads += [threading.Thread(target=collect, args=(pipes[n][0], n)) for n in (1, 2)]
+    for number, end in enumerate((pipes[0][0], pipes[1][1], pipes[2][1])):
+        os.dup2(end, number)
+        os.close(end)
+    for thread in threads:
+        thread.start()
+    try:
+        sys.argv = ["pcodec", *map(str, arguments)]
+        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        os.chdir(cwd)
+        with pytest.raises(SystemExit) as left:
+            main()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        sys.argv, sys.stdin, sys.stdout, sys.stderr, folder = before
+        os.chdir(folder)
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        for thread in threads:
+            thread.join()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return subprocess.CompletedProcess(arguments, left.value.code, written[1], written[2])
 
 
 def of_no_model(coded):

@@ -119,6 +119,8 @@ _building = threading.Lock()
 
 
 def _session(path: Path, processor: Processor) -> Any:
+    if not path.exists():
+        raise PcodecError.of_file(path, "the model has no such graph; saving its weights makes it")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processor.threads
     options.inter_op_num_threads = 1

@@ -31,15 +31,15 @@ def one_line(result, *words):
     return True
 
 
-def test_the_three_commands_of_the_readme_work(pcodec_command, tmp_path):
+def test_the_three_commands_of_the_readme_work(pcodec_process, tmp_path):
     coded, decoded = tmp_path / "out.pcx", tmp_path / "rec.wav"
     for result in (
-        pcodec_command("encode", SPEECH, coded),
-        pcodec_command("decode", coded, decoded),
+        pcodec_process("encode", SPEECH, coded),
+        pcodec_process("decode", coded, decoded),
     ):
         assert result.returncode == 0 and not result.stderr and not result.stdout
     assert soundfile.info(decoded).frames == soundfile.info(SPEECH).frames
-    result = pcodec_command("info", coded)
+    result = pcodec_process("info", coded)
     assert result.returncode == 0 and b"7500 bit/s" in result.stdout
 
 
@@ -88,16 +88,16 @@ def test_info_speaks_json_with_stable_keys_and_loads_no_networks(coded_file, tmp
     assert about["file_bytes"] == coded_file.stat().st_size and about["damage"] == []
 
 
-def test_a_pipe_works_on_both_sides(pcodec_command, speech):
-    wav = pcodec_command("encode", SPEECH, "-").stdout
-    decoded = pcodec_command("decode", "-", "-", input=wav)
+def test_a_pipe_works_on_both_sides(pcodec_process, speech):
+    wav = pcodec_process("encode", SPEECH, "-").stdout
+    decoded = pcodec_process("decode", "-", "-", input=wav)
     assert decoded.returncode == 0 and decoded.stdout[:4] == b"RIFF"
     assert (len(decoded.stdout) - 44) // 2 == len(speech)
-    again = pcodec_command("encode", "-", "-", input=decoded.stdout)
+    again = pcodec_process("encode", "-", "-", input=decoded.stdout)
     assert again.returncode == 0
-    raw = pcodec_command("decode", "--raw", "-", "-", input=again.stdout)
+    raw = pcodec_process("decode", "--raw", "-", "-", input=again.stdout)
     assert len(raw.stdout) == 2 * len(speech)
-    coded = pcodec_command("encode", "--raw", "--rate", "16000", "-", "-", input=raw.stdout)
+    coded = pcodec_process("encode", "--raw", "--rate", "16000", "-", "-", input=raw.stdout)
     assert coded.returncode == 0 and coded.stdout[:4] == b"\x89PCX"
 
 

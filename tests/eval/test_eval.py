@@ -242,12 +242,12 @@ def test_an_existing_result_is_kept_unless_forced(pcodec_command, tmp_path):
     assert kept.read_text() == "mine"
 
 
-def test_what_a_package_prints_is_not_among_the_json(pcodec_command, tmp_path):
+def test_what_a_package_prints_is_not_among_the_json(pcodec_process, tmp_path):
     (tmp_path / "chatty.py").write_text(
         "print('hello')\ndef same(x):\n    print('hello', flush=True)\n    return x, 8 * len(x)\n"
     )
     command = ("--codec", "same=python:chatty:same", "--metrics", "stoi", "--no-cache", "--json")
-    done = pcodec_command("eval", SPEECH, *command, cwd=tmp_path)
+    done = pcodec_process("eval", SPEECH, *command, cwd=tmp_path)
     assert json.loads(done.stdout)["scores"]["stoi"]["mean"] > 0.99, done.stderr
 
 

@@ -356,11 +356,11 @@ def test_the_output_may_lie_in_the_input(corpus):
     assert len(rows_of(corpus / "tokens")) == 4
 
 
-def test_workers_change_nothing_but_the_time(pcodec_command, corpus, tmp_path):
+def test_workers_change_nothing_but_the_time(pcodec_process, corpus, tmp_path):
     (corpus / "bad.wav").write_bytes(b"nothing")
     tar_of(corpus / "z.tar", {"0.flac": (corpus / "a.flac").read_bytes(), "1.wav": b"nothing"})
     assert run(corpus, "-o", tmp_path / "one", "--shard-clips", "2") == 3
-    result = pcodec_command(
+    result = pcodec_process(
         *("tokens", corpus, "-o", tmp_path / "two", "--shard-clips", "2", "--workers", "2")
     )
     assert result.returncode == 3

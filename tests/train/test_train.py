@@ -244,7 +244,7 @@ def test_a_model_made_from_another_one_is_whole(folder, train, small_model):
     assert {p.stem for p in (folder / "out").glob("*.safetensors")} == {
         *("encoder", "codebook", "decoder", "spectral")
     }
-    with pytest.raises(PcodecError, match="another kind: encoder_blocks is 2 there, 1 in the rec"):
+    with pytest.raises(PcodecError, match="other sizes: encoder_blocks is 2 there, 1 in the rec"):
         train("joint", "--init", small_model, out="other")
 
 

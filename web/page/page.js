@@ -138,10 +138,9 @@ async function show(name, job) {
     $("result").hidden = false;
     moved(0, true);
     const decoding = await ask("decode", { loss: 0, seed, from: 0 });
-    if (own !== opening || !decoding.complete) return;
-    const speed = (/** @type {number} */ s) =>
-      `${ratio(open.samples / codec.rate / s)} × real time`;
-    describe(speed(decoding.seconds), found.seconds && speed(found.seconds));
+    if (own !== opening) return;
+    // Not complete if packets were lost meanwhile: then that goes on.
+    if (decoding.complete) describe(decoding.seconds, found.seconds);
     const damages = found.damages.length;
     say(
       damages ? "Decoded. The file is damaged; what is lost is concealed." : "Decoded.",
@@ -154,9 +153,10 @@ async function show(name, job) {
   }
 }
 
-/** @param {string} [decoding] times real time @param {string} [encoding] */
+/** @param {number} [decoding] seconds that it took @param {number} [encoding] the same */
 function describe(decoding, encoding) {
   const length = open.samples / codec.rate;
+  const speed = (/** @type {number} */ took) => ratio(length / took);
   $("name").textContent = open.tags.title ?? open.name;
   /** @type {[string, string][]} */
   const facts = [
@@ -166,8 +166,11 @@ function describe(decoding, encoding) {
     ["File", `${bytes(open.pcx.byteLength)}, ${kbits((open.pcx.byteLength * 8) / length || 0)}`],
   ];
   if (open.original) facts.push(["As WAV", bytes(2 * open.samples)]);
-  if (encoding) facts.push(["Coding", encoding]);
-  if (decoding) facts.push(["Decoding", decoding]);
+  if (encoding && decoding) {
+    facts.push(["Coding and decoding", `${speed(encoding)} and ${speed(decoding)} × real time`]);
+  } else if (decoding) {
+    facts.push(["Decoding", `${speed(decoding)} × real time`]);
+  }
   showFacts(facts);
   $("damages").hidden = !open.damages.length;
   $("damages").replaceChildren(
