@@ -99,10 +99,13 @@ def set_loss(page, percent):
     page.locator("#loss").fill(str(percent))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def example(page):
-    page.click("#example")
-    wait_for_status(page, "Decoded")
+    """The page with the example open."""
+    if page.inner_text("#name") != "Example":
+        page.click("#example")
+        wait_until(page, lambda: page.inner_text("#name") == "Example")
+        wait_for_status(page, "Decoded")
     return page
 
 

@@ -59,7 +59,11 @@ function draw(context, rows, columnAt, colour, smooth) {
     const column = columnAt((x + 0.5) / width);
     for (let row = 0; row < rows; row++) {
       const [r, g, b] = colour(column, row);
-      image.data.set([r, g, b, 255], ((rows - 1 - row) * width + x) * 4);
+      const at = ((rows - 1 - row) * width + x) * 4;
+      image.data[at] = r;
+      image.data[at + 1] = g;
+      image.data[at + 2] = b;
+      image.data[at + 3] = 255;
     }
   }
   const small = new OffscreenCanvas(width, rows);
