@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 import contextlib
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ entropy_dim = 4
 """The sizes of even smaller ones, for a recipe."""
 
 SPEECH = Path(__file__).parent / "speech.flac"
+WEB = Path(__file__).parent.parent / "web"
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +112,36 @@ def coded_file(coded, tmp_path):
     path = tmp_path / "speech.pcx"
     path.write_bytes(coded)
     return path
+
+
+@pytest.fixture(scope="session")
+def web_packages():
+    """The packages of web/package-lock.json."""
+    if shutil.which("node") is None:
+        pytest.skip("needs Node")
+    if not (WEB / "node_modules" / "onnxruntime-web").exists():
+        pytest.skip("needs the packages of web/: run `npm ci` there")
+
+
+@pytest.fixture(scope="session")
+def web_graphs(web_packages, tmp_path_factory):
+    """The folder of the exported graphs of the shipped model."""
+    from pcodec import models
+    from pcodec.graphs.export import export
+
+    folder = tmp_path_factory.mktemp("graphs")
+    export(models.find(None), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def web_page(web_graphs, tmp_path_factory):
+    """The folder of the built page."""
+    folder = tmp_path_factory.mktemp("page") / "dist"
+    run = ["node", WEB / "build.js", web_graphs, folder]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,105 @@
+"""The npm package as its users get it."""
+
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pcodec
+
+HERE = Path(__file__).parent
+WEB = HERE.parent.parent / "web"
+
+
+def run(*command, **options):
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=300, **options
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(web_graphs, tmp_path_factory):
+    """A folder in which the packed package is installed."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm")
+    work = tmp_path_factory.mktemp("package")
+    source, target = work / "web", work / "user" / "node_modules"
+    left = shutil.ignore_patterns("node_modules", "dist", "graphs", "types")
+    shutil.copytree(WEB, source, ignore=left)
+    shutil.copytree(web_graphs, source / "graphs")
+    shutil.copy(WEB.parent / "LICENSE", work)
+    (source / "node_modules").symlink_to(WEB / "node_modules")
+    (packed,) = json.loads(run("npm", "pack", "--json", cwd=source))
+    with tarfile.open(source / packed["filename"]) as archive:
+        archive.extractall(target, filter="data")
+    (target / "package").rename(target / "pcodec-speech")
+    for other in (WEB / "node_modules").iterdir():
+        if not other.name.startswith("."):
+            (target / other.name).symlink_to(other)
+    return work / "user"
+
+
+def test_the_package_says_the_version_of_python():
+    about = json.loads((WEB / "package.json").read_text())
+    lock = json.loads((WEB / "package-lock.json").read_text())
+    assert about["version"] == lock["version"] == pcodec.__version__
+    pinned = {**about["dependencies"], **about["devDependencies"]}
+    assert all(version[0].isdigit() for version in pinned.values())
+
+
+def test_what_the_readme_shows_runs_and_gives_what_python_gives(installed, coded, speech):
+    (installed / "speech.pcx").write_bytes(coded)
+    (installed / "use.mjs").write_text(
+        """
+        import { readFile, writeFile } from "node:fs/promises";
+        import { decode, encode } from "pcodec-speech";
+
+        const { samples, rate } = await decode(await readFile("speech.pcx"));
+        await writeFile("speech.f32", samples);
+        await writeFile("again.pcx", new Uint8Array(await encode(samples, rate)));
+        """
+    )
+    run("node", "use.mjs", cwd=installed)
+    samples = np.fromfile(installed / "speech.f32", np.float32)
+    assert len(samples) == len(speech)
+    assert (installed / "again.pcx").read_bytes() == pcodec.encode(samples, 16000)
+
+
+def test_the_package_has_its_licence_and_types_that_a_strict_program_can_use(installed):
+    package = installed / "node_modules" / "pcodec-speech"
+    assert "Apache License" in (package / "LICENSE").read_text()
+    (installed / "use.ts").write_text(
+        """
+        import { decode, load, type Codec } from "pcodec-speech";
+        const codec: Codec = await load({ graphs: "https://example.org/graphs/" });
+        const column: Float32Array = await codec.streamDecoder().push([1, 2, 3]);
+        const { samples, rate, damages } = await decode(new ArrayBuffer(3));
+        const all: [Float32Array, Float32Array, number, string] = [
+          column, samples, rate, damages[0].reason,
+        ];
+        // @ts-expect-error a file is no array of numbers
+        await decode([1, 2, 3]);
+        export default all;
+        """
+    )
+    options = ["--strict", "--noEmit", "--skipLibCheck", "--target", "es2022", "--types", ""]
+    options += ["--module", "esnext", "--moduleResolution", "bundler"]
+    run("node", WEB / "node_modules/typescript/bin/tsc", *options, "use.ts", cwd=installed)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_the_player_begins_when_enough_is_there_and_says_when_it_ran_dry():
+    result = json.loads(run("node", HERE / "play.js"))
+    silence, played = [0] * 256, result["played"]
+    assert played[:256] == silence
+    assert played[256:556] == list(range(1, 301))
+    # Two blocks and a part of the third were there; it waits until there is enough again.
+    assert not any(played[556:768])
+    assert played[768:] == list(range(301, 429))
+    assert result["told"] == [{"dry": 1}]
