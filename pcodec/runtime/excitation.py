@@ -62,7 +62,7 @@ class Excitation:
     """Tracks the pitch, and gives the phases of the excitation."""
 
     def __init__(self, config: CodecConfig) -> None:
-        self.bins_a_hertz = config.vocoder_n_fft / config.sample_rate
+        self.bins_per_hertz = config.vocoder_n_fft / config.sample_rate
         self.bins = np.arange(config.vocoder_n_fft // 2 + 1, dtype=np.float32)
         self.near = np.arange(-2, 3)
         # Moves phases from the middle of the frame to its start, the origin of the FFT.
@@ -105,7 +105,7 @@ class Excitation:
         level = np.zeros(cosine.shape, np.float32)
         if not len(where[0]):
             return cosine, sine, level
-        spacing = (pitch.frequency[where] * self.bins_a_hertz).astype(np.float32)[:, None]
+        spacing = (pitch.frequency[where] * self.bins_per_hertz).astype(np.float32)[:, None]
         phase = pitch.phase[where].astype(np.float32)[:, None]
         place = self.bins / spacing
         lower = np.floor(place)
