@@ -166,7 +166,7 @@ class TorchCodec(nn.Module):
         Weights are stored as float16. The concealment is that of the model it came from.
         """
         folder = Path(folder)
-        self.networks.save(folder, self.parts)
+        self.networks.save(folder, self.parts, self.model.folder)
         for kept in ("concealment.safetensors", "concealment.onnx"):
             source, target = self.model.folder / kept, folder / kept
             if source.exists() and not (target.exists() and source.samefile(target)):

@@ -9,9 +9,11 @@ written beside its weights.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -69,14 +71,21 @@ class Networks(nn.Module):
         if "entropy" in parts:
             self.entropy = EntropyModel(config)
 
-    def save(self, folder: Path, parts: tuple[str, ...]) -> None:
-        """Writes the files of some parts, and config.json, into a model folder."""
+    def save(self, folder: Path, parts: tuple[str, ...], source: Path | None = None) -> None:
+        """Writes the files of some parts, and config.json, into a model folder.
+
+        source: the folder that they were read from. A part that has not changed since is copied,
+        as rounding it anew would move an index now and then.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
             if part != "entropy":
-                tensors = fold(self.part_tensors(part), exact=part == "encoder")
                 with replaced(folder / f"{part}.safetensors") as file:
-                    save_file({k: v.contiguous() for k, v in tensors.items()}, file)
+                    if source and self._is_as_in(source, part):
+                        shutil.copyfile(source / f"{part}.safetensors", file)
+                    else:
+                        tensors = fold(self.part_tensors(part), exact=part == "encoder")
+                        save_file({k: v.contiguous() for k, v in tensors.items()}, file)
                 graphs.save(self.config, folder, part)
         about = read_about(folder)
         about["codec"] = self.config.to_json()
@@ -111,6 +120,14 @@ class Networks(nn.Module):
                 raise PcodecError(f"{path}: not the weights of this model ({error})") from error
         if "codebook" in parts:
             self.quantizer.resume()
+
+    def _is_as_in(self, folder: Path, part: str) -> bool:
+        """Whether a part is what its file holds."""
+        stored = unfold(load_file(folder / f"{part}.safetensors"))
+        ours = self.part_tensors(part)
+        return all(
+            torch.equal(tensor.cpu(), stored[k].to(tensor.dtype)) for k, tensor in ours.items()
+        )
 
     def part_tensors(self, part: str) -> dict[str, Tensor]:
         """The tensors of a part by name; they share memory with the networks."""

@@ -264,7 +264,7 @@ def run_stage(
     batches = Batches(corpus, noises, settings.batch, size, settings.seed)
     clips = [] if dev is None else _read_dev(dev, config)
     if copied:  # copied, so that ``out`` is a complete model
-        networks.save(out, tuple(copied))
+        networks.save(out, tuple(copied), init)
     try:
         loop.run(stage, batches, out, clips, length, stop or Stop())
     except torch.cuda.OutOfMemoryError as error:

@@ -1,5 +1,5 @@
 /**
- * Codes and decodes by the package, for test_codec.py: node code_speech.js GRAPHS WORK, where WORK has
+ * Codes and decodes by the package, for test_coding.py: node code_speech.js GRAPHS WORK, where WORK has
  * speech.f32, speech.pcx, damaged.pcx, compact.pcx, chain.pcx and lost.json, and gets what comes out.
  */
 
