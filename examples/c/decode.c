@@ -1,6 +1,6 @@
 /* Decodes a bare payload (packed columns, as `pcodec.pack` makes them) with ONNX Runtime's C API.
 
-   cc -O2 decode.c -I/usr/include/onnxruntime -lonnxruntime -o decode
+   cc -O2 decode.c -I/usr/include/onnxruntime -lonnxruntime -lm -o decode
    ./decode graphs/decoder.onnx < payload > samples.s16
 
    `pcodec export graphs` writes the graph; docs/onnx.md says what it takes. The output is 16-bit
@@ -106,6 +106,8 @@ int main(int argc, char **argv)
     OrtSession *session;
     OrtModelMetadata *metadata;
     ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+    if (!ort)
+        return fprintf(stderr, "decode: ONNX Runtime is older than its header\n"), 1;
     check(ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "pcodec", &env));
     check(ort->CreateSessionOptions(&options));
     check(ort->SetIntraOpNumThreads(options, 1));
@@ -131,7 +133,10 @@ int main(int argc, char **argv)
 
     uint8_t packed[FIRST][BYTES];
     for (int64_t wanted = FIRST, columns, last = 0; !last; wanted = 1) {
-        columns = fread(packed, BYTES, wanted, stdin);
+        size_t bytes = fread(packed, 1, wanted * BYTES, stdin);
+        if (bytes % BYTES)
+            return fprintf(stderr, "decode: the last column is cut off\n"), 1;
+        columns = bytes / BYTES;
         last = columns < wanted;
         if (last && wanted == FIRST && !columns)
             return 0; /* no column at all */

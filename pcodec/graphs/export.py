@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx.external_data_helper import load_external_data_for_model
 
+from pcodec.codec import Codec
+from pcodec.errors import PcodecError
 from pcodec.files import replace_file
 from pcodec.graphs.streaming import (
     FIRST_COLUMNS,
@@ -29,8 +30,12 @@ FORMAT = 1
 def export(model: Model, folder: Path) -> list[Path]:
     """Writes encoder.onnx, decoder.onnx and what describes them; gives the files.
 
-    PcodecError if a part of the model is missing.
+    PcodecError if a part of the model is missing or damaged, or the folder is that of a model.
     """
+    if (folder / "config.json").exists():
+        raise PcodecError.of_file(folder, "the folder of a model; export into another one")
+    codec = Codec(model)
+    _ = codec.encoder, codec.decoder.concealment  # whose loading checks all files
     folder.mkdir(parents=True, exist_ok=True)
     c = model.config
     about: dict[str, Any] = {
@@ -64,7 +69,7 @@ def export(model: Model, folder: Path) -> list[Path]:
         replace_file(written[-1], data)
     if model.entropy_id:
         written.append(folder / "entropy.safetensors")
-        shutil.copyfile(model.folder / "entropy.safetensors", written[-1])
+        replace_file(written[-1], (model.folder / "entropy.safetensors").read_bytes())
     return written
 
 

@@ -171,6 +171,8 @@ def test_the_example_in_c_decodes_a_bare_payload(graphs, codec, tokens, tmp_path
     wanted = codec.from_tokens(np.ma.masked_array(tokens, gone))
     assert decibels(wanted, np.frombuffer(out, np.int16) / np.float32(32767)) > 50
     assert subprocess.run(program, input=b"", check=True).returncode == 0
+    done = subprocess.run(program, input=payload[:-1], capture_output=True)
+    assert done.returncode == 1 and done.stderr == b"decode: the last column is cut off\n"
     (tmp_path / "no.onnx").write_bytes(b"no graph")
     done = subprocess.run([program[0], tmp_path / "no.onnx"], capture_output=True)
     assert done.returncode == 1 and done.stderr.startswith(b"decode: ")
@@ -182,6 +184,22 @@ def test_the_command_writes_the_files_and_names_them(tmp_path, capsys):
     named = capsys.readouterr().out.splitlines()
     assert named == [str(tmp_path / "out" / name) for name in names]
     assert all(Path(path).stat().st_size for path in named)
+
+
+def test_a_model_is_not_overwritten_and_a_damaged_one_is_an_error(tmp_path):
+    for path in models.find().folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(PcodecError, match="the folder of a model; export into another one"):
+        cli.main(["export", "--model", str(tmp_path), str(tmp_path)], standalone_mode=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    out = tmp_path / "out"
+    for name in ("spectral", "concealment", "encoder"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"nonsense" * 1000)
+        with pytest.raises(PcodecError, match=rf"({name}|pitch)\.(safetensors|onnx): not "):
+            cli.main(["export", "--model", str(tmp_path), str(out)], standalone_mode=False)
+        assert not out.exists()
+        (tmp_path / f"{name}.safetensors").write_bytes(before[f"{name}.safetensors"])
 
 
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
