@@ -199,6 +199,16 @@ def test_a_compact_file_is_opened(page, speech):
     assert page.inner_text("#status") == "Decoded." and not page.locator("#damages li").count()
 
 
+def test_a_file_without_samples_is_opened(page, speech):
+    open_file(page, "nothing.pcx", pcodec.encode(speech[:0], 16000))
+    facts = page.inner_text("#facts")
+    assert "0 × 24 indices" in facts and "0.1 kB" in facts and "∞" not in facts + page.inner_text("#clock")
+    page.hover("#grid")
+    assert page.inner_text("#cell") == ""
+    decoded, _ = soundfile.read(io.BytesIO(saved(page, "#save-wav")[0]))
+    assert not len(decoded)
+
+
 def test_what_is_no_sound_is_refused_in_one_line(page):
     page.set_input_files("#file", {"name": "x.wav", "mimeType": "", "buffer": b"no sound"})
     wait_for_status(page, "x.wav: this browser cannot read it as sound")

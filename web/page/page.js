@@ -53,7 +53,7 @@ const events = {
     player.put(1, at, samples);
     open.mels[1].set(mel, frame * BANDS);
     open.done = Math.max(open.done, at + samples.length);
-    $("progress").value = open.done / open.samples;
+    $("progress").value = open.done / open.samples || 0;
     redraw();
   },
 };
@@ -158,12 +158,13 @@ function describe(decoding, encoding) {
   const length = open.samples / codec.rate;
   const speed = (/** @type {number} */ took) => ratio(length / took);
   $("name").textContent = open.tags.title ?? open.name;
+  const size = open.pcx.byteLength;
   /** @type {[string, string][]} */
   const facts = [
     ["Length", seconds(length)],
     ["Grid", `${open.columns} × ${codec.rows} indices`],
     ["Bare indices", kbits(open.bitRate)],
-    ["File", `${bytes(open.pcx.byteLength)}, ${kbits((open.pcx.byteLength * 8) / length || 0)}`],
+    ["File", length ? `${bytes(size)}, ${kbits((size * 8) / length)}` : bytes(size)],
   ];
   if (open.original) facts.push(["As WAV", bytes(2 * open.samples)]);
   if (encoding && decoding) {
@@ -409,6 +410,7 @@ for (const id of ["mel", "grid", "phases"]) {
   );
   if (id === "mel") continue;
   canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
+    if (!open.columns) return;
     const place = placeAt(Math.min(Math.max(share(event), 0), 0.9999));
     const column = Math.floor(place);
     const [first, count] =
