@@ -1,9 +1,11 @@
 """The page in a real browser."""
 
+import contextlib
 import functools
 import http.server
 import importlib.util
 import io
+import os
 import re
 import shutil
 import threading
@@ -31,14 +33,21 @@ class Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def address(web_page):
-    handler = functools.partial(Files, directory=web_page)
+@contextlib.contextmanager
+def served(folder):
+    """The address of a folder's files."""
+    handler = functools.partial(Files, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(web_page):
+    with served(web_page) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +252,16 @@ def test_the_microphone_is_recorded(page):
     assert page.inner_text("#name") == "Recording" and page.inner_text("#record") == "Record"
     decoded, _ = pcodec.decode(saved(page, "#save")[0])
     assert np.abs(decoded).max() > 0.01  # the browser's false microphone beeps
+
+
+def test_the_page_works_if_its_files_cannot_be_kept(chromium, web_page, tmp_path):
+    shutil.copytree(web_page, tmp_path / "dist", copy_function=os.link)
+    (tmp_path / "dist" / "example.flac").unlink()
+    with served(tmp_path / "dist") as address, chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        wait_for_status(page, "Ready.")
+        assert page.inner_text("#offline") == ""
 
 
 def test_a_phone_in_the_dark_without_a_network_codes_speech(chromium, address, coded):

@@ -427,12 +427,23 @@ onTheme(redraw);
 
 // ---- start
 
+/** Waits for a service worker; rejects if it cannot keep the files. @param {ServiceWorker} worker */
+const activated = (worker) =>
+  new Promise((resolve, reject) => {
+    const look = () => {
+      if (worker.state === "activated") resolve(undefined);
+      if (worker.state === "redundant") reject(new Error("not every file could be kept"));
+    };
+    worker.onstatechange = look;
+    look();
+  });
+
 /** Once all files are kept, what the page asks for comes from there. */
 async function keepFiles() {
   if (!navigator.serviceWorker) return false;
   try {
-    await navigator.serviceWorker.register("sw.js");
-    await navigator.serviceWorker.ready;
+    const { installing, active } = await navigator.serviceWorker.register("sw.js");
+    if (!active && installing) await activated(installing);
     if (!navigator.serviceWorker.controller) {
       await new Promise((resolve) => {
         navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
