@@ -218,6 +218,32 @@ def test_a_file_without_samples_is_opened(page, speech):
     assert not len(decoded)
 
 
+def test_what_was_opened_last_stays_though_a_sound_was_still_coded(page, address, speech):
+    # The page asks in this order if a recording ends while a sound is coded.
+    answers = page.evaluate(
+        """async ([address, samples, pcx]) => {
+            const worker = new Worker(`${address}worker.js`, { type: "module" });
+            const ask = (id, what) =>
+                new Promise((resolve) => {
+                    worker.addEventListener("message", ({ data }) => {
+                        if (data.id === id || data.event === id) resolve(data);
+                    });
+                    worker.postMessage({ id, ...what });
+                });
+            const progress = ask("progress", { do: "load" });
+            const coded = ask(1, { do: "encode", samples: Float32Array.from(samples), rate: 16000 });
+            await progress;
+            const open = await ask(2, { do: "open", pcx: Uint8Array.from(pcx).buffer });
+            const { error } = await coded;
+            const { mask } = await ask("mask", { do: "decode", loss: 0, seed: 1, from: 0 });
+            worker.terminate();
+            return [error, open.result.columns, mask.length];
+        }""",
+        [address, speech.tolist(), list(pcodec.encode(speech[:5120], 16000))],
+    )
+    assert answers == ["something else was opened meanwhile", 10, 10]
+
+
 def test_what_is_no_sound_is_refused_in_one_line(page):
     page.set_input_files("#file", {"name": "x.wav", "mimeType": "", "buffer": b"no sound"})
     wait_for_status(page, "x.wav: this browser cannot read it as sound")

@@ -28,6 +28,7 @@ const loading = load({
 let links = [];
 let decoded = new Float32Array(0);
 let run = 0;
+let opened = 0;
 
 /** Lets messages in. */
 const pause = () =>
@@ -103,21 +104,28 @@ const actions = {
 
   /** @param {{samples: Float32Array, rate: number}} sound */
   async encode({ samples, rate }) {
+    const own = ++opened;
+    const check = () => {
+      if (own !== opened) throw new PcodecError("something else was opened meanwhile");
+    };
     const codec = await loading;
     run++; // what is decoded still is of no use
     const began = performance.now();
     const pcx = await codec.encode(samples, rate, undefined, async (share) => {
       self.postMessage({ event: "progress", share });
       await pause();
+      check();
     });
     const seconds = (performance.now() - began) / 1000;
     const original = resample(samples, rate, codec.rate);
     const mel = melLevels(original, 0, Math.ceil(original.length / HOP));
+    check();
     return { pcx, original, mel, seconds, ...(await take(pcx)) };
   },
 
   /** @param {{pcx: ArrayBuffer}} file */
   async open({ pcx }) {
+    opened++;
     return { pcx, ...(await take(pcx)) };
   },
 
