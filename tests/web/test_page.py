@@ -271,13 +271,32 @@ def test_another_rate_is_converted_as_python_does(page):
 def test_the_microphone_is_recorded(page):
     page.click("#record")
     wait_for_status(page, "Recording …")
-    assert page.locator("#record").get_attribute("aria-pressed") == "true"
-    wait_until(page, lambda: re.search(r"Stop, 0:0[1-9]", page.inner_text("#record")))
-    page.click("#record")
+    assert page.inner_text("#record") == "Stop"
+    wait_until(page, lambda: re.match(r"0:0[1-9]", page.inner_text("#recorded")))
+    page.evaluate("for (const _ of [1, 2]) document.getElementById('record').click()")
     wait_for_status(page, "Decoded.")
     assert page.inner_text("#name") == "Recording" and page.inner_text("#record") == "Record"
     decoded, _ = pcodec.decode(saved(page, "#save")[0])
     assert np.abs(decoded).max() > 0.01  # the browser's false microphone beeps
+    assert page.locator("#recorded").is_hidden()
+
+
+def test_the_microphone_is_let_go_if_it_cannot_be_recorded(page):
+    page.evaluate(
+        """() => {
+            const open = navigator.mediaDevices.getUserMedia;
+            navigator.mediaDevices.getUserMedia = async function (wanted) {
+                return (window.microphone = await open.call(this, wanted));
+            };
+            window.AudioContext = class { constructor() { throw new Error("no device"); } };
+        }"""
+    )
+    page.click("#record")
+    wait_for_status(page, "The microphone cannot be used: no device")
+    assert page.evaluate("microphone.getTracks().map((track) => track.readyState)") == ["ended"]
+    assert page.inner_text("#record") == "Record" and page.locator("#level").is_hidden()
+    page.reload()
+    wait_for_status(page, "Ready.")
 
 
 def test_the_page_works_if_its_files_cannot_be_kept(chromium, web_page, tmp_path):

@@ -16,7 +16,7 @@ const radios = [...document.querySelectorAll('input[name="heard"]')].map(
 let codec;
 /** @type {any} what is open: `pcx`, `grid`, `mels` of both tracks, ... */
 let open = null;
-/** @type {Recording | Promise<Recording> | null} */
+/** @type {Promise<Recording> | null} */
 let recording = null;
 let seed = 1;
 let opening = 0;
@@ -246,37 +246,43 @@ document.addEventListener("drop", (event) => {
 });
 
 $("record").onclick = async () => {
-  const button = $("record");
   if (recording) {
-    const stopping = await recording;
+    const stopping = recording;
     recording = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Record";
-    $("level").hidden = true;
-    const sound = await stopping.stop();
-    await show("Recording", () => encode("the recording", async () => sound));
+    showRecording(false);
+    await show("Recording", async () => {
+      const sound = await (await stopping).stop();
+      return encode("the recording", async () => sound);
+    });
     return;
   }
   player.pause();
-  button.setAttribute("aria-pressed", "true");
-  button.textContent = "Stop";
+  showRecording(true);
+  const own = Recording.start((level, s) => {
+    if (recording !== own) return; // the last ones come after the end
+    $("level").value = level;
+    $("recorded").textContent = clock(s);
+    if (s >= LONGEST_RECORDING) $("record").click();
+  });
+  recording = own;
   try {
-    recording = Recording.start((level, s) => {
-      if (!recording) return; // the last ones come after the end
-      $("level").value = level;
-      button.textContent = `Stop, ${clock(s)}`;
-      if (s >= LONGEST_RECORDING) button.click();
-    });
-    await recording;
-    $("level").hidden = false;
-    say("Recording …");
+    await own;
+    if (recording === own) say("Recording …");
   } catch (error) {
+    if (recording !== own) return; // `show` says so
     recording = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Record";
+    showRecording(false);
     say(`The microphone cannot be used: ${/** @type {Error} */ (error).message}`, true);
   }
 };
+
+/** @param {boolean} running */
+function showRecording(running) {
+  $("record").textContent = running ? "Stop" : "Record";
+  $("record").classList.toggle("running", running);
+  $("recorded").textContent = "";
+  for (const id of ["level", "recorded"]) $(id).hidden = !running;
+}
 
 // ---- listening
 
