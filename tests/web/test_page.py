@@ -230,9 +230,7 @@ def test_what_was_opened_last_stays_though_a_sound_was_still_coded(page, address
                     });
                     worker.postMessage({ id, ...what });
                 });
-            const progress = ask("progress", { do: "load" });
             const coded = ask(1, { do: "encode", samples: Float32Array.from(samples), rate: 16000 });
-            await progress;
             const open = await ask(2, { do: "open", pcx: Uint8Array.from(pcx).buffer });
             const { error } = await coded;
             const { mask } = await ask("mask", { do: "decode", loss: 0, seed: 1, from: 0 });
