@@ -20,6 +20,7 @@ let open = null;
 let recording = null;
 let seed = 1;
 let opening = 0;
+let decodings = 0;
 
 // ---- the worker
 
@@ -125,7 +126,7 @@ async function show(name, job) {
     const found = await job();
     if (own !== opening) return;
     const frames = Math.ceil(found.samples / HOP);
-    open = { ...found, name, done: 0, mask: new Uint8Array(found.columns) };
+    open = { ...found, name, done: 0, complete: false, mask: new Uint8Array(found.columns) };
     open.mels = [found.mel ?? new Uint8Array(frames * BANDS), new Uint8Array(frames * BANDS)];
     player.reset(found.samples);
     if (found.original) player.put(0, 0, found.original);
@@ -137,7 +138,7 @@ async function show(name, job) {
     describe();
     $("result").hidden = false;
     moved(0, true);
-    const decoding = await ask("decode", { loss: 0, seed, from: 0 });
+    const decoding = await decode(0, 0);
     if (own !== opening) return;
     // Not complete if packets were lost meanwhile: then that goes on.
     if (decoding.complete) describe(decoding.seconds, found.seconds);
@@ -151,6 +152,25 @@ async function show(name, job) {
   } finally {
     if (own === opening) setBusy(false);
   }
+}
+
+/**
+ * Decodes what is open anew, what is heard next first.
+ * @param {number} loss share of columns
+ * @param {number} from sample
+ */
+async function decode(loss, from) {
+  const [own, what] = [++decodings, open];
+  setComplete(false);
+  const found = await ask("decode", { loss, seed, from });
+  if (own === decodings && what === open && found.complete) setComplete(true);
+  return found;
+}
+
+/** @param {boolean} complete whether all of what is open is decoded */
+function setComplete(complete) {
+  open.complete = complete;
+  $("save-wav").disabled = player.heard === 1 && !complete;
 }
 
 /** @param {number} [decoding] seconds that it took @param {number} [encoding] the same */
@@ -315,6 +335,7 @@ function togglePlay() {
 function hear() {
   player.heard = radios[0].checked ? 0 : 1;
   $("shown").textContent = radios[0].checked ? "original" : "decoded";
+  setComplete(open.complete);
   redraw();
 }
 
@@ -350,7 +371,7 @@ function lose() {
   $("shake").disabled = !loss;
   radios[1].checked = true;
   hear();
-  ask("decode", { loss, seed, from: player.playing ? player.position : 0 });
+  decode(loss, player.playing ? player.position : 0).catch((error) => say(error.message, true));
 }
 
 $("loss").oninput = () => {
