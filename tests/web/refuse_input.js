@@ -32,6 +32,8 @@ said.samples = [
   await error(() => codec.encode([0, 0.5], 16000)),
   await error(() => codec.streamEncoder().push([0, 0.5])),
 ];
+const title = "é".repeat(11000); // 6 bytes each
+said.tags = await error(() => codec.encode(speech, 16000, { title }));
 said.index = await error(() => codec.streamDecoder().push(Array(24).fill(0.5)));
 said.hop = await error(() => codec.decode(bytes("other_hop.pcx")));
 

@@ -142,6 +142,10 @@ def test_samples_of_another_type_and_indices_that_are_not_whole_are_refused(refu
     assert refused["index"] == "AudioError: indices must be 0 to 1023"
 
 
+def test_tags_that_no_reader_takes_are_refused(refused):
+    assert refused["tags"] == "AudioError: tags of 66012 bytes: at most 65535 can be kept"
+
+
 def test_a_stream_of_another_geometry_is_refused(refused):
     assert refused["hop"] == "ModelMismatchError: the stream has hop 256; model speech16k has 128"
 

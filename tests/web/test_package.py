@@ -93,6 +93,20 @@ def test_the_package_has_its_licence_and_types_that_a_strict_program_can_use(ins
     run("node", WEB / "node_modules/typescript/bin/tsc", *options, "use.ts", cwd=installed)
 
 
+def test_a_folder_that_is_no_page_is_not_replaced(web_packages, tmp_path):
+    graphs, out = tmp_path / "graphs", tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("of years")
+    run_build = ["node", WEB / "build.js", graphs, out]
+    assert subprocess.run(run_build, capture_output=True).returncode != 0  # no graphs
+    graphs.mkdir()
+    (graphs / "pcodec.json").write_text("{}")
+    done = subprocess.run(run_build, capture_output=True, text=True)
+    wanted = f"{out}: holds something else than a page; name a new or empty folder\n"
+    assert (done.returncode, done.stderr) == (1, wanted)
+    assert (out / "thesis.txt").read_text() == "of years"
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_the_player_begins_when_enough_is_there_and_says_when_it_ran_dry():
     result = json.loads(run("node", HERE / "play.js"))
@@ -101,5 +115,7 @@ def test_the_player_begins_when_enough_is_there_and_says_when_it_ran_dry():
     assert played[256:556] == list(range(1, 301))
     # Two blocks and a part of the third were there; it waits until there is enough again.
     assert not any(played[556:768])
-    assert played[768:] == list(range(301, 429))
-    assert result["told"] == [{"dry": 1}]
+    assert played[768:1152] == [*range(301, 601), *[0] * 84]
+    # The end of a stream is played, however short, and is not told as running dry.
+    assert played[1152:] == [*[0] * 128, *range(601, 651), *[0] * 78]
+    assert result["told"] == [{"dry": 1}, {"dry": 2}]

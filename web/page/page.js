@@ -177,7 +177,7 @@ function setComplete(complete) {
 function describe(decoding, encoding) {
   const length = open.samples / codec.rate;
   const speed = (/** @type {number} */ took) => ratio(length / took);
-  $("name").textContent = open.tags.title ?? open.name;
+  $("name").textContent = open.title ?? open.name;
   const size = open.pcx.byteLength;
   /** @type {[string, string][]} */
   const facts = [
