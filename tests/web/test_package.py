@@ -1,6 +1,7 @@
 """The npm package as its users get it."""
 
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -51,6 +52,13 @@ def test_the_package_says_the_version_of_python():
     assert about["version"] == lock["version"] == pcodec.__version__
     pinned = {**about["dependencies"], **about["devDependencies"]}
     assert all(version[0].isdigit() for version in pinned.values())
+
+
+def test_the_policy_that_the_docs_give_to_servers_is_that_of_the_page():
+    page = (WEB / "page" / "index.html").read_text()
+    (policy,) = re.findall(r'Content-Security-Policy"\s+content="([^"]+)"', page)
+    docs = (WEB.parent / "docs" / "howto" / "web.md").read_text()
+    assert f'add_header Content-Security-Policy "{policy}";' in docs
 
 
 def test_what_the_readme_shows_runs_and_gives_what_python_gives(installed, coded, speech):
