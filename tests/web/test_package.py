@@ -79,6 +79,26 @@ def test_what_the_readme_shows_runs_and_gives_what_python_gives(installed, coded
     assert (installed / "again.pcx").read_bytes() == pcodec.encode(samples, 16000)
 
 
+def test_a_package_whose_files_could_not_be_read_reads_them_at_the_next_call(installed, coded):
+    (installed / "speech.pcx").write_bytes(coded)
+    (installed / "again.mjs").write_text(
+        """
+        import { readFile, rename } from "node:fs/promises";
+        import { decode } from "pcodec-speech";
+
+        const graphs = "node_modules/pcodec-speech/graphs";
+        const speech = await readFile("speech.pcx");
+        await rename(graphs, "away");
+        console.log(await decode(speech).catch((error) => `${error.name}: ${error.message}`));
+        await rename("away", graphs);
+        console.log((await decode(speech)).samples.length);
+        """
+    )
+    missing, length = run("node", "again.mjs", cwd=installed).splitlines()
+    assert missing.startswith("PcodecError: file:///") and "pcodec.json: ENOENT" in missing
+    assert int(length) > 70000
+
+
 def test_the_package_has_its_licence_and_types_that_a_strict_program_can_use(installed):
     package = installed / "node_modules" / "pcodec-speech"
     assert "Apache License" in (package / "LICENSE").read_text()
