@@ -12,6 +12,12 @@ const here = dirname(fileURLToPath(import.meta.url));
 const [graphs = join(here, "graphs"), out = join(here, "dist")] = process.argv.slice(2);
 const page = join(here, "page");
 
+const info = JSON.parse(await readFile(join(graphs, "pcodec.json"), "utf8"));
+const there = await readdir(out).catch(() => []);
+if (there.length && !there.includes("sw.js")) {
+  console.error(`${out}: holds something else than a page; name a new or empty folder`);
+  process.exit(1);
+}
 await rm(out, { recursive: true, force: true });
 await mkdir(join(out, "graphs"), { recursive: true });
 await esbuild.build({
@@ -33,7 +39,6 @@ for (const name of ["index.html", "icon.svg", "manifest.webmanifest"]) {
 await copyFile(join(here, "../tests/speech.flac"), join(out, "example.flac"));
 const ort = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
 await copyFile(join(ort, "ort-wasm-simd-threaded.wasm"), join(out, "ort.wasm"));
-const info = JSON.parse(await readFile(join(graphs, "pcodec.json"), "utf8"));
 const files = ["pcodec.json", info.encoder.file, info.decoder.file, "patches.f32"];
 if (info.entropy_id) files.push("entropy.safetensors");
 for (const name of files) await copyFile(join(graphs, name), join(out, "graphs", name));

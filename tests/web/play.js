@@ -35,6 +35,12 @@ await turn();
 played.push(block(), block(), block(), block());
 worker.postMessage(count(301, 601));
 await turn();
+played.push(block(), block(), block()); // dry again
+worker.postMessage(count(601, 651));
+await turn();
+played.push(block()); // too little
+worker.postMessage({ end: true });
+await turn();
 played.push(block());
 await turn();
 process.stdout.write(JSON.stringify({ played: played.flat(), told }));

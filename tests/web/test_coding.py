@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,58 @@ def test_bad_input_is_refused_with_one_line(said):
     assert ended == "Error: the stream has ended"
     assert no_stream == "FormatError: not a .pcx speech stream"
     assert other.startswith("ModelMismatchError: the stream needs bitstream id 000102030405")
+
+
+@pytest.fixture(scope="module")
+def refused(web_graphs, coded, speech, tmp_path_factory):
+    """What tests/web/refuse_input.js says."""
+    work = tmp_path_factory.mktemp("refused")
+    speech.tofile(work / "speech.f32")
+    (work / "speech.pcx").write_bytes(coded)
+    header = bytearray(coded[:64])
+    header[20:22] = (256).to_bytes(2, "little")
+    header[60:] = zlib.crc32(header[:60]).to_bytes(4, "little")
+    (work / "other_hop.pcx").write_bytes(header + coded[64:])
+    run = ["node", HERE / "refuse_input.js", web_graphs, work]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_rate_that_python_refuses_is_refused_in_its_words(refused):
+    for rate, said in zip(
+        ("1000000", "NaN", "44100.5", "0", "-8000"), refused["rates"], strict=True
+    ):
+        wanted = f"a sample rate of {rate} Hz: only whole numbers up to 768000 can be coded"
+        assert said == f"AudioError: {wanted}"
+    with pytest.raises(pcodec.PcodecError, match=r"44100\.5 Hz: only whole numbers up to 768000"):
+        pcodec.encode(np.zeros(9, np.float32), 44100.5)
+
+
+def test_samples_of_another_type_and_indices_that_are_not_whole_are_refused(refused):
+    wanted = "AudioError: samples must be a Float32Array with full scale at 1"
+    assert refused["samples"] == [wanted] * 3
+    assert refused["index"] == "AudioError: indices must be 0 to 1023"
+
+
+def test_tags_that_no_reader_takes_are_refused(refused):
+    assert refused["tags"] == "AudioError: tags of 66012 bytes: at most 65535 can be kept"
+
+
+def test_a_stream_of_another_geometry_is_refused(refused):
+    assert refused["hop"] == "ModelMismatchError: the stream has hop 256; model speech16k has 128"
+
+
+def test_an_array_can_be_filled_again_once_it_is_pushed(refused):
+    for wanted, given in refused["arrays"]:
+        assert len(wanted) >= 240 and wanted == given
+
+
+def test_a_graph_that_could_not_be_loaded_is_named_and_loaded_the_next_time(refused):
+    assert refused["missing"].startswith("PcodecError: file:///")
+    assert "decoder.onnx: ENOENT" in refused["missing"]
+    assert refused["broken"].startswith("PcodecError: decoder.onnx: ")
+    assert refused["again"] is None
 
 
 def test_one_thread_is_many_times_faster_than_speech(said, speech):

@@ -1,6 +1,7 @@
 """The npm package as its users get it."""
 
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -53,6 +54,13 @@ def test_the_package_says_the_version_of_python():
     assert all(version[0].isdigit() for version in pinned.values())
 
 
+def test_the_policy_that_the_docs_give_to_servers_is_that_of_the_page():
+    page = (WEB / "page" / "index.html").read_text()
+    (policy,) = re.findall(r'Content-Security-Policy"\s+content="([^"]+)"', page)
+    docs = (WEB.parent / "docs" / "howto" / "web.md").read_text()
+    assert f'add_header Content-Security-Policy "{policy}";' in docs
+
+
 def test_what_the_readme_shows_runs_and_gives_what_python_gives(installed, coded, speech):
     (installed / "speech.pcx").write_bytes(coded)
     (installed / "use.mjs").write_text(
@@ -69,6 +77,26 @@ def test_what_the_readme_shows_runs_and_gives_what_python_gives(installed, coded
     samples = np.fromfile(installed / "speech.f32", np.float32)
     assert len(samples) == len(speech)
     assert (installed / "again.pcx").read_bytes() == pcodec.encode(samples, 16000)
+
+
+def test_a_package_whose_files_could_not_be_read_reads_them_at_the_next_call(installed, coded):
+    (installed / "speech.pcx").write_bytes(coded)
+    (installed / "again.mjs").write_text(
+        """
+        import { readFile, rename } from "node:fs/promises";
+        import { decode } from "pcodec-speech";
+
+        const graphs = "node_modules/pcodec-speech/graphs";
+        const speech = await readFile("speech.pcx");
+        await rename(graphs, "away");
+        console.log(await decode(speech).catch((error) => `${error.name}: ${error.message}`));
+        await rename("away", graphs);
+        console.log((await decode(speech)).samples.length);
+        """
+    )
+    missing, length = run("node", "again.mjs", cwd=installed).splitlines()
+    assert missing.startswith("PcodecError: file:///") and "pcodec.json: ENOENT" in missing
+    assert int(length) > 70000
 
 
 def test_the_package_has_its_licence_and_types_that_a_strict_program_can_use(installed):
@@ -93,6 +121,20 @@ def test_the_package_has_its_licence_and_types_that_a_strict_program_can_use(ins
     run("node", WEB / "node_modules/typescript/bin/tsc", *options, "use.ts", cwd=installed)
 
 
+def test_a_folder_that_is_no_page_is_not_replaced(web_packages, tmp_path):
+    graphs, out = tmp_path / "graphs", tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("of years")
+    run_build = ["node", WEB / "build.js", graphs, out]
+    assert subprocess.run(run_build, capture_output=True).returncode != 0  # no graphs
+    graphs.mkdir()
+    (graphs / "pcodec.json").write_text("{}")
+    done = subprocess.run(run_build, capture_output=True, text=True)
+    wanted = f"{out}: holds something else than a page; name a new or empty folder\n"
+    assert (done.returncode, done.stderr) == (1, wanted)
+    assert (out / "thesis.txt").read_text() == "of years"
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_the_player_begins_when_enough_is_there_and_says_when_it_ran_dry():
     result = json.loads(run("node", HERE / "play.js"))
@@ -101,5 +143,7 @@ def test_the_player_begins_when_enough_is_there_and_says_when_it_ran_dry():
     assert played[256:556] == list(range(1, 301))
     # Two blocks and a part of the third were there; it waits until there is enough again.
     assert not any(played[556:768])
-    assert played[768:] == list(range(301, 429))
-    assert result["told"] == [{"dry": 1}]
+    assert played[768:1152] == [*range(301, 601), *[0] * 84]
+    # The end of a stream is played, however short, and is not told as running dry.
+    assert played[1152:] == [*[0] * 128, *range(601, 651), *[0] * 78]
+    assert result["told"] == [{"dry": 1}, {"dry": 2}]

@@ -1,9 +1,11 @@
 """The page in a real browser."""
 
+import contextlib
 import functools
 import http.server
 import importlib.util
 import io
+import os
 import re
 import shutil
 import threading
@@ -31,14 +33,21 @@ class Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def address(web_page):
-    handler = functools.partial(Files, directory=web_page)
+@contextlib.contextmanager
+def served(folder):
+    """The address of a folder's files."""
+    handler = functools.partial(Files, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(web_page):
+    with served(web_page) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +138,15 @@ def test_what_one_hears_is_what_python_decodes(example, coded, speech):
 
 def test_lost_packets_are_concealed_and_shown(example):
     whole, _ = saved(example, "#save-wav")
-    set_loss(example, 20)
+    # What is not decoded yet cannot be saved.
+    assert example.evaluate(
+        """() => {
+            const [loss, save] = ["loss", "save-wav"].map((id) => document.getElementById(id));
+            loss.value = 20;
+            loss.dispatchEvent(new Event("input"));
+            return save.disabled;
+        }"""
+    )
     lost = re.compile(r"20 %: (\d+) of 143 columns")
     wait_until(example, lambda: lost.match(example.inner_text("#lost")))
     assert 15 < int(lost.match(example.inner_text("#lost"))[1]) < 45
@@ -199,6 +216,41 @@ def test_a_compact_file_is_opened(page, speech):
     assert page.inner_text("#status") == "Decoded." and not page.locator("#damages li").count()
 
 
+def test_a_file_without_samples_is_opened(page, speech):
+    open_file(page, "nothing.pcx", pcodec.encode(speech[:0], 16000))
+    facts = page.inner_text("#facts")
+    assert "24 indices" in facts and facts.endswith("0.2 kB")
+    page.hover("#grid")
+    assert page.inner_text("#cell") == ""
+    decoded, _ = soundfile.read(io.BytesIO(saved(page, "#save-wav")[0]))
+    assert not len(decoded)
+
+
+def test_what_was_opened_last_stays_though_a_sound_was_still_coded(page, address, speech):
+    # The page asks in this order if a recording ends while a sound is coded.
+    answers = page.evaluate(
+        """async ([address, samples, pcx]) => {
+            const worker = new Worker(`${address}worker.js`, { type: "module" });
+            const ask = (id, what) =>
+                new Promise((resolve) => {
+                    worker.addEventListener("message", ({ data }) => {
+                        if (data.id === id || data.event === id) resolve(data);
+                    });
+                    worker.postMessage({ id, ...what });
+                });
+            const sound = { samples: Float32Array.from(samples), rate: 16000 };
+            const coded = ask(1, { do: "encode", ...sound });
+            const open = await ask(2, { do: "open", pcx: Uint8Array.from(pcx).buffer });
+            const { error } = await coded;
+            const { mask } = await ask("mask", { do: "decode", loss: 0, seed: 1, from: 0 });
+            worker.terminate();
+            return [error, open.result.columns, mask.length];
+        }""",
+        [address, speech.tolist(), list(pcodec.encode(speech[:5120], 16000))],
+    )
+    assert answers == ["something else was opened meanwhile", 10, 10]
+
+
 def test_what_is_no_sound_is_refused_in_one_line(page):
     page.set_input_files("#file", {"name": "x.wav", "mimeType": "", "buffer": b"no sound"})
     wait_for_status(page, "x.wav: this browser cannot read it as sound")
@@ -226,13 +278,42 @@ def test_another_rate_is_converted_as_python_does(page):
 def test_the_microphone_is_recorded(page):
     page.click("#record")
     wait_for_status(page, "Recording …")
-    assert page.locator("#record").get_attribute("aria-pressed") == "true"
-    wait_until(page, lambda: re.search(r"Stop, 0:0[1-9]", page.inner_text("#record")))
-    page.click("#record")
+    assert page.inner_text("#record") == "Stop"
+    wait_until(page, lambda: re.match(r"0:0[1-9]", page.inner_text("#recorded")))
+    page.evaluate("for (const _ of [1, 2]) document.getElementById('record').click()")
     wait_for_status(page, "Decoded.")
     assert page.inner_text("#name") == "Recording" and page.inner_text("#record") == "Record"
     decoded, _ = pcodec.decode(saved(page, "#save")[0])
     assert np.abs(decoded).max() > 0.01  # the browser's false microphone beeps
+    assert page.locator("#recorded").is_hidden()
+
+
+def test_the_microphone_is_let_go_if_it_cannot_be_recorded(page):
+    page.evaluate(
+        """() => {
+            const open = navigator.mediaDevices.getUserMedia;
+            navigator.mediaDevices.getUserMedia = async function (wanted) {
+                return (window.microphone = await open.call(this, wanted));
+            };
+            window.AudioContext = class { constructor() { throw new Error("no device"); } };
+        }"""
+    )
+    page.click("#record")
+    wait_for_status(page, "The microphone cannot be used: no device")
+    assert page.evaluate("microphone.getTracks().map((track) => track.readyState)") == ["ended"]
+    assert page.inner_text("#record") == "Record" and page.locator("#level").is_hidden()
+    page.reload()
+    wait_for_status(page, "Ready.")
+
+
+def test_the_page_works_if_its_files_cannot_be_kept(chromium, web_page, tmp_path):
+    shutil.copytree(web_page, tmp_path / "dist", copy_function=os.link)
+    (tmp_path / "dist" / "example.flac").unlink()
+    with served(tmp_path / "dist") as address, chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        wait_for_status(page, "Ready.")
+        assert page.inner_text("#offline") == ""
 
 
 def test_a_phone_in_the_dark_without_a_network_codes_speech(chromium, address, coded):

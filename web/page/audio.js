@@ -52,14 +52,19 @@ export async function readSound(buffer) {
 
 /** A recording from the microphone, until `stop`. */
 export class Recording {
-  /** @param {(level: number, seconds: number) => void} heard */
+  /** @param {(level: number, seconds: number) => void} heard is called ten times per second */
   static async start(heard) {
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: false, noiseSuppression: false },
     });
-    const context = new AudioContext();
-    await context.audioWorklet.addModule("worklets.js");
-    return new Recording(stream, context, heard);
+    try {
+      const context = new AudioContext();
+      await context.audioWorklet.addModule("worklets.js");
+      return new Recording(stream, context, heard);
+    } catch (error) {
+      for (const track of stream.getTracks()) track.stop();
+      throw error;
+    }
   }
 
   /**
@@ -72,18 +77,15 @@ export class Recording {
     this._context = context;
     /** @type {Float32Array[]} */
     this._parts = [];
-    let count = 0;
+    let [count, told, peak] = [0, 0, 0];
     const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
     node.port.onmessage = ({ data }) => {
       this._parts.push(data);
       count += data.length;
-      heard(
-        data.reduce(
-          (/** @type {number} */ m, /** @type {number} */ x) => Math.max(m, Math.abs(x)),
-          0,
-        ),
-        count / context.sampleRate,
-      );
+      for (const x of data) peak = Math.max(peak, Math.abs(x));
+      if (count < told + context.sampleRate / 10) return;
+      heard(peak, count / context.sampleRate);
+      [told, peak] = [count, 0];
     };
     context.createMediaStreamSource(stream).connect(node);
   }

@@ -16,10 +16,11 @@ const radios = [...document.querySelectorAll('input[name="heard"]')].map(
 let codec;
 /** @type {any} what is open: `pcx`, `grid`, `mels` of both tracks, ... */
 let open = null;
-/** @type {Recording | Promise<Recording> | null} */
+/** @type {Promise<Recording> | null} */
 let recording = null;
 let seed = 1;
 let opening = 0;
+let decodings = 0;
 
 // ---- the worker
 
@@ -53,7 +54,7 @@ const events = {
     player.put(1, at, samples);
     open.mels[1].set(mel, frame * BANDS);
     open.done = Math.max(open.done, at + samples.length);
-    $("progress").value = open.done / open.samples;
+    $("progress").value = open.done / open.samples || 0;
     redraw();
   },
 };
@@ -125,7 +126,7 @@ async function show(name, job) {
     const found = await job();
     if (own !== opening) return;
     const frames = Math.ceil(found.samples / HOP);
-    open = { ...found, name, done: 0, mask: new Uint8Array(found.columns) };
+    open = { ...found, name, done: 0, complete: false, mask: new Uint8Array(found.columns) };
     open.mels = [found.mel ?? new Uint8Array(frames * BANDS), new Uint8Array(frames * BANDS)];
     player.reset(found.samples);
     if (found.original) player.put(0, 0, found.original);
@@ -137,7 +138,7 @@ async function show(name, job) {
     describe();
     $("result").hidden = false;
     moved(0, true);
-    const decoding = await ask("decode", { loss: 0, seed, from: 0 });
+    const decoding = await decode(0, 0);
     if (own !== opening) return;
     // Not complete if packets were lost meanwhile: then that goes on.
     if (decoding.complete) describe(decoding.seconds, found.seconds);
@@ -153,17 +154,37 @@ async function show(name, job) {
   }
 }
 
+/**
+ * Decodes what is open anew, what is heard next first.
+ * @param {number} loss share of columns
+ * @param {number} from sample
+ */
+async function decode(loss, from) {
+  const [own, what] = [++decodings, open];
+  setComplete(false);
+  const found = await ask("decode", { loss, seed, from });
+  if (own === decodings && what === open && found.complete) setComplete(true);
+  return found;
+}
+
+/** @param {boolean} complete whether all of what is open is decoded */
+function setComplete(complete) {
+  open.complete = complete;
+  $("save-wav").disabled = player.heard === 1 && !complete;
+}
+
 /** @param {number} [decoding] seconds that it took @param {number} [encoding] the same */
 function describe(decoding, encoding) {
   const length = open.samples / codec.rate;
   const speed = (/** @type {number} */ took) => ratio(length / took);
-  $("name").textContent = open.tags.title ?? open.name;
+  $("name").textContent = open.title ?? open.name;
+  const size = open.pcx.byteLength;
   /** @type {[string, string][]} */
   const facts = [
     ["Length", seconds(length)],
     ["Grid", `${open.columns} × ${codec.rows} indices`],
     ["Bare indices", kbits(open.bitRate)],
-    ["File", `${bytes(open.pcx.byteLength)}, ${kbits((open.pcx.byteLength * 8) / length || 0)}`],
+    ["File", length ? `${bytes(size)}, ${kbits((size * 8) / length)}` : bytes(size)],
   ];
   if (open.original) facts.push(["As WAV", bytes(2 * open.samples)]);
   if (encoding && decoding) {
@@ -245,37 +266,43 @@ document.addEventListener("drop", (event) => {
 });
 
 $("record").onclick = async () => {
-  const button = $("record");
   if (recording) {
-    const stopping = await recording;
+    const stopping = recording;
     recording = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Record";
-    $("level").hidden = true;
-    const sound = await stopping.stop();
-    await show("Recording", () => encode("the recording", async () => sound));
+    showRecording(false);
+    await show("Recording", async () => {
+      const sound = await (await stopping).stop();
+      return encode("the recording", async () => sound);
+    });
     return;
   }
   player.pause();
-  button.setAttribute("aria-pressed", "true");
-  button.textContent = "Stop";
+  showRecording(true);
+  const own = Recording.start((level, s) => {
+    if (recording !== own) return; // the last ones come after the end
+    $("level").value = level;
+    $("recorded").textContent = clock(s);
+    if (s >= LONGEST_RECORDING) $("record").click();
+  });
+  recording = own;
   try {
-    recording = Recording.start((level, s) => {
-      if (!recording) return; // the last ones come after the end
-      $("level").value = level;
-      button.textContent = `Stop, ${clock(s)}`;
-      if (s >= LONGEST_RECORDING) button.click();
-    });
-    await recording;
-    $("level").hidden = false;
-    say("Recording …");
+    await own;
+    if (recording === own) say("Recording …");
   } catch (error) {
+    if (recording !== own) return; // `show` says so
     recording = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Record";
+    showRecording(false);
     say(`The microphone cannot be used: ${/** @type {Error} */ (error).message}`, true);
   }
 };
+
+/** @param {boolean} running */
+function showRecording(running) {
+  $("record").textContent = running ? "Stop" : "Record";
+  $("record").classList.toggle("running", running);
+  $("recorded").textContent = "";
+  for (const id of ["level", "recorded"]) $(id).hidden = !running;
+}
 
 // ---- listening
 
@@ -308,6 +335,7 @@ function togglePlay() {
 function hear() {
   player.heard = radios[0].checked ? 0 : 1;
   $("shown").textContent = radios[0].checked ? "original" : "decoded";
+  setComplete(open.complete);
   redraw();
 }
 
@@ -343,7 +371,7 @@ function lose() {
   $("shake").disabled = !loss;
   radios[1].checked = true;
   hear();
-  ask("decode", { loss, seed, from: player.playing ? player.position : 0 });
+  decode(loss, player.playing ? player.position : 0).catch((error) => say(error.message, true));
 }
 
 $("loss").oninput = () => {
@@ -409,6 +437,7 @@ for (const id of ["mel", "grid", "phases"]) {
   );
   if (id === "mel") continue;
   canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
+    if (!open.columns) return;
     const place = placeAt(Math.min(Math.max(share(event), 0), 0.9999));
     const column = Math.floor(place);
     const [first, count] =
@@ -425,12 +454,23 @@ onTheme(redraw);
 
 // ---- start
 
+/** Waits for a service worker; rejects if it cannot keep the files. @param {ServiceWorker} worker */
+const activated = (worker) =>
+  new Promise((resolve, reject) => {
+    const look = () => {
+      if (worker.state === "activated") resolve(undefined);
+      if (worker.state === "redundant") reject(new Error("not every file could be kept"));
+    };
+    worker.onstatechange = look;
+    look();
+  });
+
 /** Once all files are kept, what the page asks for comes from there. */
 async function keepFiles() {
   if (!navigator.serviceWorker) return false;
   try {
-    await navigator.serviceWorker.register("sw.js");
-    await navigator.serviceWorker.ready;
+    const { installing, active } = await navigator.serviceWorker.register("sw.js");
+    if (!active && installing) await activated(installing);
     if (!navigator.serviceWorker.controller) {
       await new Promise((resolve) => {
         navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });

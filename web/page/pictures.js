@@ -108,7 +108,8 @@ export function drawGrid(mel, phases, { grid, mask, rows, melRows, bits, patches
   const frames = patches.length / 2 ** bits / bands;
   const columns = mask.length;
   const shown = (/** @type {number} */ place) => Math.min(Math.floor(place), columns - 1);
-  const upper = fitted(mel);
+  const [upper, lower] = [fitted(mel), fitted(phases)];
+  if (!columns) return;
   // A column of the picture is a frame of a patch.
   draw(
     upper,
@@ -122,7 +123,6 @@ export function drawGrid(mel, phases, { grid, mask, rows, melRows, bits, patches
     },
     false,
   );
-  const lower = fitted(phases);
   draw(
     lower,
     rows - melRows,

@@ -5,8 +5,10 @@ import { HOP, framesOf, level, melLevels } from "./mel.js";
 
 /** Columns that are decoded before the page hears of them. */
 const PART_COLUMNS = 16;
-/** Columns between two decoders that are kept, to go on from there with other losses. */
+/** Least columns between two decoders that are kept, to go on from there with other losses. */
 const KEPT_COLUMNS = 32;
+/** Most decoders that are kept: each has 145 kB. */
+const MOST_KEPT = 64;
 
 const loading = load({
   graphs: new URL("graphs/", self.location.href),
@@ -28,6 +30,7 @@ const loading = load({
 let links = [];
 let decoded = new Float32Array(0);
 let run = 0;
+let opened = 0;
 
 /** Lets messages in. */
 const pause = () =>
@@ -78,8 +81,9 @@ async function take(pcx) {
     grid.set(link.grid, link.column * rows);
     link.lost.forEach((_, i) => (starts[link.column + i] = link.position + i * columnSamples));
   }
-  const { sourceRate, bitRate } = header;
-  return { samples: position, columns: column, grid, starts, tags, damages, sourceRate, bitRate };
+  const { bitRate } = header;
+  const title = typeof tags.title === "string" ? tags.title : undefined;
+  return { samples: position, columns: column, grid, starts, title, damages, bitRate };
 }
 
 const actions = {
@@ -103,21 +107,28 @@ const actions = {
 
   /** @param {{samples: Float32Array, rate: number}} sound */
   async encode({ samples, rate }) {
+    const own = ++opened;
+    const check = () => {
+      if (own !== opened) throw new PcodecError("something else was opened meanwhile");
+    };
     const codec = await loading;
     run++; // what is decoded still is of no use
     const began = performance.now();
     const pcx = await codec.encode(samples, rate, undefined, async (share) => {
       self.postMessage({ event: "progress", share });
       await pause();
+      check();
     });
     const seconds = (performance.now() - began) / 1000;
     const original = resample(samples, rate, codec.rate);
     const mel = melLevels(original, 0, Math.ceil(original.length / HOP));
+    check();
     return { pcx, original, mel, seconds, ...(await take(pcx)) };
   },
 
   /** @param {{pcx: ArrayBuffer}} file */
   async open({ pcx }) {
+    opened++;
     return { pcx, ...(await take(pcx)) };
   },
 
@@ -133,6 +144,7 @@ const actions = {
     const lost = masks.reduce((sum, mask) => sum + mask.reduce((a, b) => a + b, 0), 0);
     const mask = Uint8Array.from(masks.flatMap((part) => [...part]));
     self.postMessage({ event: "mask", mask, lost });
+    const apart = Math.max(KEPT_COLUMNS, mask.length / MOST_KEPT);
     let busy = 0; // ms that the codec took
 
     /** From where to begin in a link, so that its samples from `from` on are right. */
@@ -185,7 +197,7 @@ const actions = {
         put(samples);
         column += count;
         const latest = link.kept.at(-1)?.column ?? 0;
-        if (!loss && column >= latest + KEPT_COLUMNS) {
+        if (!loss && column >= latest + apart) {
           link.kept.push({ column, position, decoder: await decoder.fork() });
         }
         await pause();

@@ -1,11 +1,11 @@
 /** A loaded model: samples to a .pcx stream, and back. */
 
-import { ModelMismatchError, PcodecError } from "./errors.js";
+import { AudioError, ModelMismatchError, PcodecError } from "./errors.js";
 import { Graph, fetchBytes, useWasm } from "./graphs.js";
 import { hex, fromHex } from "./pcx/bytes.js";
 import { Chain } from "./pcx/chain.js";
 import { EntropyModel, readSafetensors } from "./pcx/entropy.js";
-import { Header } from "./pcx/layout.js";
+import { Header, MAX_RATE } from "./pcx/layout.js";
 import { Writer } from "./pcx/writer.js";
 import { resample } from "./resample.js";
 import { StreamDecoder, StreamEncoder, clean, join } from "./streams.js";
@@ -20,6 +20,17 @@ const PART_BYTES = 1 << 16;
 
 /** Columns that are encoded between two reports of progress. */
 const STEP_COLUMNS = 32;
+
+/** What a stream and its model must have in common, besides the bitstream id. */
+const GEOMETRY = /** @type {const} */ ([
+  "sampleRate",
+  "hop",
+  "melBands",
+  "patchBands",
+  "patchFrames",
+  "phaseRows",
+  "bits",
+]);
 
 /**
  * What a .pcx stream holds.
@@ -69,9 +80,12 @@ export class Codec {
 
   /** @param {"encoder" | "decoder"} name */
   _graph(name) {
-    return (this._graphs[name] ??= this._read(this.info[name].file).then((bytes) =>
-      Graph.of(this.info[name], bytes),
-    ));
+    return (this._graphs[name] ??= this._read(this.info[name].file)
+      .then((bytes) => Graph.of(this.info[name], bytes))
+      .catch((error) => {
+        delete this._graphs[name]; // the next stream tries again
+        throw error;
+      }));
   }
 
   streamEncoder() {
@@ -83,7 +97,7 @@ export class Codec {
   }
 
   /**
-   * Mono samples at a rate in Hz -> a .pcx stream, as Python writes it.
+   * Mono samples (full scale at 1) at a rate in Hz -> a .pcx stream, as Python writes it.
    * @param {Float32Array} samples
    * @param {number} rate
    * @param {Record<string, string>} [tags] what is known of the audio in words, such as its title
@@ -91,6 +105,11 @@ export class Codec {
    * @returns {Promise<ArrayBuffer>}
    */
   async encode(samples, rate = this.rate, tags, progress) {
+    if (!Number.isInteger(rate) || rate <= 0 || rate > MAX_RATE) {
+      throw new AudioError(
+        `a sample rate of ${rate} Hz: only whole numbers up to ${MAX_RATE} can be coded`,
+      );
+    }
     const own = resample(clean(samples), rate, this.rate);
     const writer = new Writer(this._header(rate, own.length));
     if (tags && Object.keys(tags).length) writer.tag(tags);
@@ -177,9 +196,15 @@ export class Codec {
   _check(header) {
     const own = this._header(header.sourceRate, 0);
     const wanted = hex(header.bitstreamId);
-    if (wanted !== this.info.bitstream_id || header.rows !== own.rows || header.bits !== own.bits) {
+    if (wanted !== this.info.bitstream_id) {
       throw new ModelMismatchError(
         `the stream needs bitstream id ${wanted}; this is model ${this.info.model}, ${this.info.bitstream_id}`,
+      );
+    }
+    const other = GEOMETRY.find((name) => header[name] !== own[name]);
+    if (other) {
+      throw new ModelMismatchError(
+        `the stream has ${other} ${header[other]}; model ${this.info.model} has ${own[other]}`,
       );
     }
   }

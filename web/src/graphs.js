@@ -36,14 +36,18 @@ import { PcodecError } from "./errors.js";
  * @returns {Promise<ArrayBuffer>}
  */
 export async function fetchBytes(url) {
-  if (url.protocol === "file:") {
-    const files = "node:fs/promises"; // Node's fetch reads no files; a variable, so that no bundler looks
-    const { readFile } = await import(files);
-    return Uint8Array.from(await readFile(url)).buffer;
+  try {
+    if (url.protocol === "file:") {
+      const files = "node:fs/promises"; // Node's fetch reads no files; a variable, so that no bundler looks
+      const { readFile } = await import(files);
+      return Uint8Array.from(await readFile(url)).buffer;
+    }
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+    return await response.arrayBuffer();
+  } catch (error) {
+    throw new PcodecError(`${url}: ${/** @type {Error} */ (error).message}`);
   }
-  const response = await fetch(url);
-  if (!response.ok) throw new PcodecError(`${url}: ${response.status} ${response.statusText}`);
-  return response.arrayBuffer();
 }
 
 /**
@@ -62,7 +66,11 @@ export class Graph {
   /** @param {GraphInfo} info @param {ArrayBuffer} bytes of its file */
   static async of(info, bytes) {
     ort.env.wasm.numThreads = 1; // more would need a page of its own origin, and gain little
-    return new Graph(info, await ort.InferenceSession.create(new Uint8Array(bytes)));
+    try {
+      return new Graph(info, await ort.InferenceSession.create(new Uint8Array(bytes)));
+    } catch (error) {
+      throw new PcodecError(`${info.file}: ${/** @type {Error} */ (error).message}`);
+    }
   }
 
   /** @param {GraphInfo} info @param {ort.InferenceSession} session */

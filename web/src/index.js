@@ -15,7 +15,11 @@ export { StreamDecoder, StreamEncoder } from "./streams.js";
 /** @type {ReturnType<typeof load> | undefined} */
 let shared;
 
-const codec = () => (shared ??= load());
+const codec = () =>
+  (shared ??= load().catch((error) => {
+    shared = undefined; // the next call tries again
+    throw error;
+  }));
 
 /**
  * Mono samples at a rate in Hz -> a .pcx stream, by the model of this package.

@@ -4,7 +4,8 @@
  *
  * Its port takes samples (Float32Array) at the context's rate, or {port}, another MessagePort to take
  * them from, such as one whose other end a worker holds. It begins when `delay` seconds are there,
- * and again so after it ran dry; it says {dry: times} on its own port then.
+ * and again so after it ran dry; it says {dry: times} on its own port then. {end: true} after the
+ * last samples plays what is left.
  */
 
 class PcodecPlayer extends AudioWorkletProcessor {
@@ -15,11 +16,15 @@ class PcodecPlayer extends AudioWorkletProcessor {
     this._used = 0; // of the first part
     this._delay = delay * sampleRate;
     this._playing = false;
+    this._ended = false;
     this._dry = 0;
     const take = ({ data }) => {
       if (data.port) {
         data.port.onmessage = take;
+      } else if (data.end) {
+        this._ended = true;
       } else if (data.length) {
+        this._ended = false;
         this._parts.push(data);
         this._waiting += data.length;
       }
@@ -28,7 +33,7 @@ class PcodecPlayer extends AudioWorkletProcessor {
   }
 
   process(_, [channels]) {
-    this._playing ||= this._waiting > 0 && this._waiting >= this._delay;
+    this._playing ||= this._waiting > 0 && (this._ended || this._waiting >= this._delay);
     const [out] = channels;
     let at = 0;
     while (this._playing && at < out.length && this._parts.length) {
@@ -45,7 +50,7 @@ class PcodecPlayer extends AudioWorkletProcessor {
     }
     if (this._playing && at < out.length) {
       this._playing = false;
-      this.port.postMessage({ dry: ++this._dry });
+      if (!this._ended) this.port.postMessage({ dry: ++this._dry });
     }
     for (const channel of channels.slice(1)) channel.set(out);
     return true;

@@ -53,8 +53,9 @@ export class StreamEncoder extends Queue {
    * @param {Float32Array} samples
    * @returns {Promise<Uint16Array>}
    */
-  push(samples) {
-    return this._enqueue(() => this._push(clean(samples)));
+  async push(samples) {
+    const own = clean(samples).slice(); // the caller may use its array for the next ones
+    return this._enqueue(() => this._push(own));
   }
 
   /**
@@ -130,16 +131,15 @@ export class StreamDecoder extends Queue {
    * @param {ArrayLike<number>} indices of whole columns, column by column
    * @returns {Promise<Float32Array>}
    */
-  push(indices) {
+  async push(indices) {
     if (indices.length % this._rows) {
-      return Promise.reject(new AudioError(`columns have ${this._rows} indices each`));
+      throw new AudioError(`columns have ${this._rows} indices each`);
     }
-    for (let i = 0; i < indices.length; i++) {
-      if (!(indices[i] >= 0 && indices[i] < this._entries)) {
-        return Promise.reject(new AudioError(`indices must be 0 to ${this._entries - 1}`));
-      }
+    const own = Uint16Array.from(indices);
+    if (own.some((index, i) => index !== indices[i] || index >= this._entries)) {
+      throw new AudioError(`indices must be 0 to ${this._entries - 1}`);
     }
-    return this._enqueue(() => this._push(Uint16Array.from(indices), false));
+    return this._enqueue(() => this._push(own, false));
   }
 
   /**
@@ -216,6 +216,9 @@ export class StreamDecoder extends Queue {
  * @param {Float32Array} samples
  */
 export function clean(samples) {
+  if (!(samples instanceof Float32Array)) {
+    throw new AudioError("samples must be a Float32Array with full scale at 1");
+  }
   if (samples.every((x) => Math.abs(x) <= MAX_SAMPLE)) return samples;
   return samples.map((x) =>
     Number.isFinite(x) ? Math.min(Math.max(x, -MAX_SAMPLE), MAX_SAMPLE) : 0,

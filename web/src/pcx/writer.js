@@ -1,5 +1,6 @@
 /** `Writer` packs columns into blocks as they come; it needs no output that can seek. */
 
+import { AudioError } from "../errors.js";
 import { concat, crc32, view } from "./bytes.js";
 import { Header, MAX_PAYLOAD, RUN_BYTES, block, endBytes } from "./layout.js";
 import { pack } from "./packing.js";
@@ -62,6 +63,9 @@ export class Writer {
       /[\u0080-\uffff]/g,
       (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
     );
+    if (ascii.length > MAX_PAYLOAD) {
+      throw new AudioError(`tags of ${ascii.length} bytes: at most ${MAX_PAYLOAD} can be kept`);
+    }
     this._put(block("t", new TextEncoder().encode(ascii)));
   }
 
