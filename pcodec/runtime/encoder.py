@@ -40,8 +40,10 @@ class Encoder:
 
         last: the stream ends, after a multiple of the hop.
         """
+        if last:  # the silence that the last frames see
+            samples = np.pad(samples, ((0, 0), (0, self.analysis.overhang)))
         filtered = self.high_pass(samples.astype(np.float64), state, last)
-        return self.analysis(filtered, state, last)
+        return self.analysis(filtered, state, last=False)
 
     def latents(self, spectra: Array, state: State) -> Array:
         """Whole columns of spectra (B, frames, bins) -> (B, columns, rows, dim), float64."""
