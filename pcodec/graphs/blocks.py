@@ -6,12 +6,12 @@ are faster with integers of few bits. `networks/folding.py` makes them.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pcodec.graphs.graph import Graph, Tensors
-from pcodec.runtime.weights import HIDDEN, STEP, ZERO
+from pcodec.runtime.weights import HIDDEN, HIDDEN_ZERO, NORMAL, STEP
 
 INT16_MAX = 127 * 256 + 127
 """Largest 16-bit integer whose digits to base 256 are signed bytes."""
@@ -21,19 +21,17 @@ DIGIT_OFFSET = 128 + 128 / 256 + 0.5 / 256
 rounds."""
 
 
-class Bytes(NamedTuple):
-    """The value of an unsigned byte: (byte - zero) * step. Values of the graph, scalars."""
+def byte_product(g: Graph, x: str, tensors: Tensors, zero: int) -> str:
+    """Product of numbers in steps, (..., channels), and weights: float32 (..., out_channels).
 
-    step: str
-    zero: str
-
-
-def byte_product(g: Graph, x: str, tensors: Tensors, given: Bytes) -> str:
-    """Product of bytes (..., channels) and weights of 7 bits: float32 (..., out_channels)."""
+    The numbers are rounded to bytes, of which ``zero`` means 0; the weights have 7 bits.
+    """
+    one, byte = g.value(1), g.value(zero, np.uint8)
+    x = g.add("QuantizeLinear", x, one, byte)
     weight, step = g.stored(tensors, "weight"), g.stored(tensors, "weight" + STEP)
     zeros = g.value(np.zeros(tensors.shape("weight")[1]), np.int8)
-    numbers = x, weight, given.step, step, given.zero, zeros, g.stored(tensors, "bias")
-    return g.add("MatMulIntegerToFloat of com.microsoft", *numbers)
+    bias = g.stored(tensors, "bias")
+    return g.add("MatMulIntegerToFloat of com.microsoft", x, weight, one, step, byte, zeros, bias)
 
 
 def _depthwise(g: Graph, x: str, tensors: Tensors) -> str:
@@ -59,18 +57,17 @@ def float_block(g: Graph, x: str, tensors: Tensors) -> str:
 def byte_block(g: Graph, x: str, tensors: Tensors) -> str:
     """A `ConvNeXtBlock` in float32 whose dense layers multiply bytes.
 
-    The ranges of the bytes follow from the weights, without calibration: none of n normalised
-    channels exceeds the square root of n. They are static, so that the result does not depend on
-    the chunks.
+    Each channel and each hidden unit has its own step, which the next weights take in. The steps
+    are static, so that the result does not depend on the chunks.
     """
-    y, (_, channels) = _depthwise(g, x, tensors), tensors.shape("depthwise")
-    y = g.normal(y, g.value(np.ones(channels)), g.value(np.zeros(channels)))
-    step = 2 * channels**0.5 / 255
-    normal = Bytes(g.value(step), g.value(round(channels**0.5 / step), np.uint8))
-    hidden = Bytes(*(g.stored(tensors, HIDDEN + name) for name in (STEP, ZERO)))
-    y = byte_product(g, g.add("QuantizeLinear", y, *normal), tensors / "expand", normal)
-    y = g.add("QuantizeLinear", g.add("FastGelu of com.microsoft", y), *hidden)
-    return g.add("Add", x, byte_product(g, y, tensors / "contract", hidden))
+    channels = tensors.shape("depthwise")[1]
+    with g.constant():
+        steps = (g.add("Reciprocal", g.stored(tensors, name + STEP)) for name in (NORMAL, HIDDEN))
+        per_channel, per_unit = steps
+    y = g.normal(_depthwise(g, x, tensors), per_channel, g.value(np.zeros(channels)))
+    y = byte_product(g, y, tensors / "expand", 128)
+    y = g.add("Mul", g.add("FastGelu of com.microsoft", y), per_unit)
+    return g.add("Add", x, byte_product(g, y, tensors / "contract", HIDDEN_ZERO))
 
 
 def exact_product(g: Graph, x: str, tensors: Tensors, most: str) -> str:

@@ -27,7 +27,7 @@ from pcodec.networks.concealment import Concealment
 from pcodec.networks.decoder import PatchDecoder
 from pcodec.networks.encoder import PatchEncoder
 from pcodec.networks.entropy import EntropyModel
-from pcodec.networks.folding import fold, unfold
+from pcodec.networks.folding import Reach, fold, reach_of, unfold
 from pcodec.networks.mel import MelSpectrogram
 from pcodec.networks.quantizer import Quantizer
 from pcodec.vocoders import VOCODERS, network_class
@@ -56,6 +56,7 @@ class Networks(nn.Module):
     def __init__(self, config: CodecConfig, parts: tuple[str, ...] = tuple(PARTS)) -> None:
         super().__init__()
         self.config = config
+        self.reach: Reach = {}
         if "encoder" in parts:
             self.mel = MelSpectrogram(config)
             self.encoder = PatchEncoder(config)
@@ -84,7 +85,7 @@ class Networks(nn.Module):
                     if source and self._is_as_in(source, part):
                         shutil.copyfile(source / f"{part}.safetensors", file)
                     else:
-                        tensors = fold(self.part_tensors(part), exact=part == "encoder")
+                        tensors = fold(self.part_tensors(part), part == "encoder", self.reach)
                         save_file({k: v.contiguous() for k, v in tensors.items()}, file)
                 graphs.save(self.config, folder, part)
         about = read_about(folder)
@@ -108,7 +109,9 @@ class Networks(nn.Module):
         for part in parts:
             path = folder / f"{part}.safetensors"
             try:
-                tensors = unfold(load_file(path))
+                stored = load_file(path)
+                self.reach.update(reach_of(stored))
+                tensors = unfold(stored)
                 if part == "entropy":
                     self.entropy.take({k.removeprefix("entropy."): v for k, v in tensors.items()})
                     continue

@@ -17,8 +17,9 @@ from pcodec.runtime.weights import (
     GELU_LOW,
     HIDDEN,
     HIDDEN_DEVIATIONS,
+    HIDDEN_ZERO,
+    NORMAL,
     STEP,
-    ZERO,
 )
 
 Tensors = dict[str, Tensor]
@@ -27,12 +28,18 @@ FLOAT = ".excitation."
 """In the names of blocks that stay float: those of the pitch."""
 
 
-def fold(tensors: Tensors, exact: bool) -> Tensors:
+Reach = dict[str, tuple[Tensor, Tensor]]
+"""Of blocks, by the beginning of their names: the largest size of each normalised channel, and of
+each hidden unit, that speech is expected to reach."""
+
+
+def fold(tensors: Tensors, exact: bool, reach: Reach) -> Tensors:
     """The tensors of a part as they are stored: float16, and blocks as they run.
 
     The front end's stay float32, as the id of the bitstream covers their bits.
 
-    exact: whether the weights of blocks have two digits, or one.
+    exact: whether the weights of blocks have two digits, or one. reach: what bytes must hold;
+    of a block that it lacks, what its weights allow.
     """
     result = {k: v if k.startswith("mel.") else v.half() for k, v in tensors.items()}
     for block in _blocks(tensors):
@@ -40,19 +47,27 @@ def fold(tensors: Tensors, exact: bool) -> Tensors:
         first, second = (f"{block}{name}." for name in ("expand", "contract"))
         weight = tensors[first + "weight"].double()
         bias = tensors[first + "bias"].double() + weight @ offset
-        _store(result, first, weight * norm, bias, exact)
+        weight = weight * norm
         # A unit's deviation is the norm of its weights, as for independent inputs.
-        deviations = (weight * norm).norm(dim=1)
-        hidden = float((HIDDEN_DEVIATIONS * deviations + bias).max())
+        hidden = (HIDDEN_DEVIATIONS * weight.norm(dim=1) + bias).clamp_min(0.1)
+        last = tensors[second + "weight"].double() * scale[:, None]
         if exact:
-            result[block + HIDDEN] = torch.tensor([hidden], dtype=torch.float64)
+            result[block + HIDDEN] = hidden.max()[None]
         else:
-            step = (hidden - GELU_LOW) / 255
-            result[block + HIDDEN + STEP] = torch.tensor(step, dtype=torch.float32)
-            zero = torch.tensor(round(-GELU_LOW / step), dtype=torch.uint8)
-            result[block + HIDDEN + ZERO] = zero
-        weight = tensors[second + "weight"].double() * scale[:, None]
-        _store(result, second, weight, tensors[second + "bias"].double() * scale, exact)
+            # None of n normalised channels exceeds the square root of n.
+            most = torch.full_like(norm, len(norm) ** 0.5)
+            if block in reach:
+                normal, largest = (x.double().cpu() for x in reach[block])
+                most, hidden = torch.minimum(normal, most), torch.minimum(largest, hidden)
+            steps = (most / 127).float().double()
+            hidden_steps = (hidden / (255 - HIDDEN_ZERO)).clamp_min(-GELU_LOW / HIDDEN_ZERO)
+            hidden_steps = hidden_steps.float().double()
+            result[block + NORMAL + STEP], result[block + HIDDEN + STEP] = (
+                x.float() for x in (steps, hidden_steps)
+            )
+            weight, last = weight * steps, last * hidden_steps
+        _store(result, first, weight, bias, exact)
+        _store(result, second, last, tensors[second + "bias"].double() * scale, exact)
     return result
 
 
@@ -61,22 +76,42 @@ def unfold(tensors: Tensors) -> Tensors:
     result = dict(tensors)
     for block in _blocks(tensors):
         norm, offset, scale = _scalings(tensors, block)
+        steps = (tensors.get(f"{block}{name}{STEP}", torch.ones(1)) for name in (NORMAL, HIDDEN))
+        normal_steps, hidden_steps = (x.double() for x in steps)
         weight, bias = _read(result, f"{block}expand.")
-        weight = (weight / norm).nan_to_num(0, 0, 0)
+        weight = (weight / normal_steps / norm).nan_to_num(0, 0, 0)
         result[f"{block}expand.weight"] = weight.float()
         result[f"{block}expand.bias"] = (bias - weight @ offset).float()
         weight, bias = _read(result, f"{block}contract.")
+        weight = weight / hidden_steps
         result[f"{block}contract.weight"] = (weight / scale[:, None]).nan_to_num(0, 0, 0).float()
         result[f"{block}contract.bias"] = (bias / scale).nan_to_num(0, 0, 0).float()
-        for name in (HIDDEN, HIDDEN + STEP, HIDDEN + ZERO):
+        for name in (HIDDEN, HIDDEN + STEP, NORMAL + STEP):
             result.pop(block + name, None)
     return result
+
+
+def reach_of(tensors: Tensors) -> Reach:
+    """What the bytes of the stored blocks hold."""
+    return {
+        block: (
+            tensors[block + NORMAL + STEP] * 127,
+            tensors[block + HIDDEN + STEP] * (255 - HIDDEN_ZERO),
+        )
+        for block in _blocks(tensors)
+        if block + NORMAL + STEP in tensors
+    }
 
 
 def _blocks(tensors: Tensors) -> list[str]:
     end = "expand.weight"
     blocks = (name.removesuffix(end) for name in tensors if name.endswith("." + end))
     return [block for block in blocks if FLOAT not in block]
+
+
+def has_bytes(block: str) -> bool:
+    """Whether a block, by the beginning of its names, runs with bytes."""
+    return FLOAT not in block and not block.startswith("encoder.")
 
 
 def _scalings(tensors: Tensors, block: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,9 +18,12 @@ from pcodec.errors import PcodecError
 STEP = ".step"
 """What is added to the name of a weight for that of its steps, one for each output."""
 
-ZERO = ".zero"
-HIDDEN = "hidden"
-"""Of a block: its largest hidden unit, or step and zero of the bytes that these are."""
+NORMAL, HIDDEN = "normal", "hidden"
+"""Of a block: its normalised channels and its hidden units, whose steps as bytes are stored; of an
+exact one the largest hidden unit."""
+
+HIDDEN_ZERO = 32
+"""Byte of a hidden unit of 0; those below are for GELU's negative values."""
 
 BYTE_MAX = 64
 """Largest weight of those that multiply bytes. Of 7 bits, as the sum of two products must fit

@@ -181,6 +181,8 @@ class Training:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.average = Average(stage.trained, stage.settings.ema, stage.settings.share)
         self.step, self.seconds = 0, 0.0
+        self.samples: Tensor | None = None
+        """The last batch."""
         self._resume()
         self.first = self.step
         """Steps taken in earlier runs."""
@@ -218,6 +220,8 @@ class Training:
         """Writes the averaged weights as a model, and the state; PcodecError if the loss is NaN."""
         self._check_losses()
         with self.average.applied():
+            if self.samples is not None:
+                self.stage.calibrate(self.samples)
             self.stage.networks.save(self.out, self.stage.parts)
         if self.stage.adversary is not None:
             self.stage.adversary.save(self.out / discriminator_file(self.stage.name))
@@ -247,7 +251,8 @@ class Training:
         self.stage.set_learning_rate(rate)
         # While the first step compiles, there is nothing yet that a signal could lose.
         self.stop.patient = self.step > self.first
-        self.means.add(self.stage.step(next(stream)))
+        self.samples = next(stream)
+        self.means.add(self.stage.step(self.samples))
         self.average.update(self.step)
         self.step += 1
         self.stop.patient = True

@@ -18,13 +18,13 @@ from pcodec.errors import PcodecError
 from pcodec.graphs.blocks import (
     DIGIT_OFFSET,
     INT16_MAX,
-    Bytes,
     byte_block,
     byte_product,
     exact_block,
     exact_product,
 )
 from pcodec.graphs.graph import Graph, Tensors
+from pcodec.networks.calibration import measured
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.folding import fold
 from pcodec.networks.layers import ConvNeXtBlock
@@ -83,8 +83,11 @@ def test_the_encoder_is_that_in_torch_within_a_thousandth(trained):
     made, folder = trained
     encoder, x = Encoder(CONFIG, folder, ONE), 0.1 * noise(2, 10240)
     made = made.double()
-    filtered = encoder.high_pass(x.astype(np.float64), {}, last=True)
-    mel, low = made.mel(torch.from_numpy(filtered))
+    # Silence before and after, which passes the filter, too.
+    around = np.pad(x.astype(np.float64), ((0, 0), (0, encoder.analysis.overhang)))
+    filtered = encoder.high_pass(around, {}, last=True)
+    before = np.zeros((2, encoder.analysis.overhang))
+    mel, low = made.mel.frames(torch.from_numpy(np.concatenate([before, filtered], 1)))
     low = normalize(low, level_of(low, CONFIG.patch_frames))
     wanted = made.encoder(mel, low)
     spectra = encoder.spectra(x, {}, last=True)
@@ -242,9 +245,9 @@ def network_of(g, folder):
     return Network(CONFIG, folder, g.name, ONE)
 
 
-def stored(folder, tensors, exact=False):
+def stored(folder, tensors, exact=False, reach=None):
     """Tensors as a model has them on disk, for a graph."""
-    tensors = fold({f"x.{name}": tensor for name, tensor in tensors.items()}, exact)
+    tensors = fold({f"x.{name}": tensor for name, tensor in tensors.items()}, exact, reach or {})
     save_file(
         {name: x.contiguous().numpy() for name, x in tensors.items()}, folder / "x.safetensors"
     )
@@ -272,6 +275,24 @@ def block(request):
 def test_blocks_of_bytes_compute_what_was_trained_within_six_percent(block, tmp_path):
     network, x = block_network(byte_block, block, tmp_path), noise(2, 30, 64)
     close(network(x=x)[0] - x, block(torch.from_numpy(x)).numpy() - x, 0.06)
+
+
+def test_bytes_whose_reach_was_measured_compute_what_was_trained_within_two_percent(
+    block, tmp_path
+):
+    x, reach = noise(2, 30, 64), {}
+    networks = torch.nn.ModuleDict({"x": block})
+    with measured(networks, reach):
+        wanted = block(torch.from_numpy(x)).numpy()
+    tensors = stored(tmp_path, block.state_dict(), reach=reach)
+    g = Graph("block")
+    g.output_frames("y", byte_block(g, g.frames("x", 64), tensors))
+    network = network_of(g, tmp_path)
+    close(network(x=x)[0] - x, wanted - x, 0.025)
+    # What lies beyond is clipped, and harms no other frame.
+    loud = x.copy()
+    loud[:, 20:] *= 100
+    close(network(x=loud)[0][:, :20] - x[:, :20], wanted[:, :20] - x[:, :20], 0.025)
 
 
 def test_exact_blocks_compute_what_was_trained_within_a_thousandth(block, tmp_path):
@@ -314,11 +335,11 @@ def test_the_largest_bytes_and_weights_do_not_leave_their_sums(tmp_path):
     made.expand.weight.fill_(0.5)
     made.expand.bias.zero_()
     tensors, g = stored(tmp_path, made.state_dict()), Graph("product")
-    x = g.input("x", "N", 320, dtype=np.uint8)
-    given = Bytes(g.value(1 / 255), g.value(0, np.uint8))
-    g.output("y", byte_product(g, x, tensors / "expand", given))
-    (sums,) = network_of(g, tmp_path)(x=np.full((4, 320), 255, np.uint8))
-    np.testing.assert_allclose(sums, np.full((4, 16), 160.0), rtol=1e-6)
+    x = g.input("x", "N", 320)
+    g.output("y", byte_product(g, x, tensors / "expand", 0))
+    (sums,) = network_of(g, tmp_path)(x=np.full((4, 320), 300, np.float32))
+    step = float(load_file(tmp_path / "x.safetensors")["x.normal.step"][0])
+    np.testing.assert_allclose(sums, np.full((4, 16), 255 * 320 * 0.5 * step), rtol=1e-4)
 
 
 def test_what_is_stored_is_read_again_as_what_was_trained(trained, tmp_path):

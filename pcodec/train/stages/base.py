@@ -15,6 +15,7 @@ from pcodec.audio.resample import Resampler
 from pcodec.config import CodecConfig
 from pcodec.errors import PcodecError, nearest
 from pcodec.eval import metrics
+from pcodec.networks.calibration import measured
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.excitation import Pitch
 from pcodec.networks.mel import level_of, normalize
@@ -212,6 +213,12 @@ class Stage:
     def losses(self, samples: Tensor) -> Losses:
         """Losses by name; "total" is minimised. Tensors for other methods start with "_"."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def calibrate(self, samples: Tensor) -> None:
+        """Measures what the bytes of the blocks that it trains must hold, on a batch."""
+        with measured(self.networks, self.networks.reach):
+            self.losses(samples.to(self.device))
 
     def forward(self, samples: Tensor) -> Losses:
         """`losses`, compiled if possible."""
