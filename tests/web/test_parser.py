@@ -72,8 +72,8 @@ def by_python(data, folder):
             {
                 "samples": parser.samples,
                 "tags": parser.tags,
-                "source_rate": parser.header_.source_rate,
-                "bitstream_id": parser.header_.bitstream_id.hex(),
+                "source_rate": parser.known_header.source_rate,
+                "bitstream_id": parser.known_header.bitstream_id.hex(),
                 "pieces": [
                     [p.first_column, p.columns, None if p.indices is None else crc(p.indices)]
                     for p in pieces
