@@ -245,3 +245,19 @@ def snr(reference, other):
     return 10 * np.log10(
         np.sum(np.square(reference, dtype=np.float64)) / (np.sum(noise**2) + 1e-30)
     )
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The system's browser, one for all tests: two cannot be driven from one process."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "chrome")
+    program = next(filter(None, map(shutil.which, names)))
+    # Without --disable-gpu a machine that has none emulates one. The microphone is a fake.
+    arguments = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+    arguments += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()

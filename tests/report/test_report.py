@@ -349,18 +349,6 @@ LOUDNESS = """({ source: { buffer } }) => Math.sqrt(
   buffer.getChannelData(0).reduce((sum, v) => sum + v * v, 0) / buffer.length)"""
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Without --disable-gpu a machine that has none emulates one.
-        arguments = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
 class Opened:
     """The report in a context of its own, and what goes wrong in it."""
 

@@ -51,18 +51,6 @@ def address(web_page):
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        arguments += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def page(chromium, address):
     """The page, ready; at the end nothing may have gone wrong, or to another machine."""
     context = chromium.new_context(viewport={"width": 1100, "height": 900})
