@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from onnx.external_data_helper import load_external_data_for_model
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from pcodec.codec import Codec
 from pcodec.errors import PcodecError
@@ -75,12 +76,11 @@ def export(model: Model, folder: Path) -> list[Path]:
 
 def _states(graph: Streaming) -> list[dict[str, Any]]:
     kinds = {x.name: x.type.tensor_type.elem_type for x in graph.inputs}
-    names = {1: "float32", 7: "int64", 11: "float64"}
     return [
         {
             "input": name,
             "output": name + AFTER,
-            "dtype": names[kinds[name]],
+            "dtype": tensor_dtype_to_np_dtype(kinds[name]).name,
             "shape": [1, *graph.initial[name]],
         }
         for name in graph.memories

@@ -11,22 +11,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcodec.runtime.weights import (
-    BYTE_MAX,
-    EXACT_MAX,
-    GELU_LOW,
-    HIDDEN,
-    HIDDEN_DEVIATIONS,
-    HIDDEN_ZERO,
-    NORMAL,
-    STEP,
-)
+from pcodec.runtime.weights import HIDDEN, HIDDEN_ZERO, NORMAL, STEP
 
-Tensors = dict[str, Tensor]
+BYTE_MAX = 64
+"""Largest weight of those that multiply bytes. Of 7 bits, as the sum of two products must fit
+16 bits, in which processors without VNNI add them up. So all processors compute the same."""
+
+EXACT_MAX = BYTE_MAX * 128 + 63
+"""Largest weight of exact products: two digits to base 128, which are weights as above."""
+
+HIDDEN_DEVIATIONS = 8.0
+"""Range of a hidden unit in standard deviations. A deviation is the norm of its weights, as for
+independent inputs. Speech reaches this many."""
+
+GELU_LOW = -0.18
+"""Just below the minimum of GELU, -0.17."""
 
 FLOAT = ".excitation."
 """In the names of blocks that stay float: those of the pitch."""
 
+Tensors = dict[str, Tensor]
 
 Reach = dict[str, tuple[Tensor, Tensor]]
 """Of blocks, by the beginning of their names: the largest size of each normalised channel, and of

@@ -25,20 +25,6 @@ exact one the largest hidden unit."""
 HIDDEN_ZERO = 32
 """Byte of a hidden unit of 0; those below are for GELU's negative values."""
 
-BYTE_MAX = 64
-"""Largest weight of those that multiply bytes. Of 7 bits, as the sum of two products must fit
-16 bits, in which processors without VNNI add them up. So all processors compute the same."""
-
-EXACT_MAX = BYTE_MAX * 128 + 63
-"""Largest weight of exact products: two digits to base 128, which are weights as above."""
-
-HIDDEN_DEVIATIONS = 8.0
-"""Range of a hidden unit in standard deviations. A deviation is the norm of its weights, as for
-independent inputs. Speech reaches this many."""
-
-GELU_LOW = -0.18
-"""Just below the minimum of GELU, -0.17."""
-
 ERRORS = SafetensorError, OSError, ValueError, TypeError, IndexError, ArithmeticError
 
 
@@ -53,7 +39,7 @@ class Tensor(NamedTuple):
     """In bytes of the file."""
 
 
-KINDS = {"F16": "FLOAT16", "F32": "FLOAT", "F64": "DOUBLE", "I8": "INT8", "U8": "UINT8"}
+KINDS = {"F16": "FLOAT16", "F32": "FLOAT", "F64": "DOUBLE", "I8": "INT8"}
 
 
 class Layout(NamedTuple):

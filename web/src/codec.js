@@ -46,7 +46,7 @@ export class Codec {
   /**
    * @param {ModelInfo} info
    * @param {(file: string) => Promise<ArrayBuffer>} read a file of the model
-   * @param {EntropyModel | null} entropy what reads blocks of kind C
+   * @param {EntropyModel | null} entropy what reads blocks of type C
    */
   constructor(info, read, entropy) {
     this.info = info;

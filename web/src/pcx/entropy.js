@@ -1,7 +1,7 @@
 /**
- * Blocks of kind C: how likely each index is, given those before it in the same block.
+ * Blocks of type C: how likely each index is, given those before it in the same block.
  *
- * All in whole numbers below 2**24 ("Blocks of kind C" in docs/format.md), so that every machine
+ * All in whole numbers below 2**24 ("Blocks of type C" in docs/format.md), so that every machine
  * computes the same.
  */
 

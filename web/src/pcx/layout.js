@@ -47,7 +47,7 @@ const LOOKS_LIKE = [
  * @property {number | null} samples null if unknown
  * @property {number} blockColumns
  * @property {number} serial
- * @property {Uint8Array | null} entropyId null if there are no blocks of kind C
+ * @property {Uint8Array | null} entropyId null if there are no blocks of type C
  */
 
 export class Header {

@@ -39,7 +39,7 @@ const GAP_FACTOR = 8;
  */
 
 /**
- * What decodes blocks of kind C: a payload and its columns to indices, null if it does not hold them.
+ * What decodes blocks of type C: a payload and its columns to indices, null if it does not hold them.
  * @typedef {{decompress(payload: Uint8Array, columns: number): Uint16Array | null}} EntropyDecoder
  */
 
@@ -50,7 +50,7 @@ const GAP_FACTOR = 8;
  * stream follows, this one ends, and `rest` is what was fed of that (see `Chain`).
  */
 export class Parser {
-  /** @param {(header: Header) => EntropyDecoder} entropy finds what decodes blocks of kind C */
+  /** @param {(header: Header) => EntropyDecoder} entropy finds what decodes blocks of type C */
   constructor(entropy) {
     /** @type {Header | null} */
     this.header = null;

@@ -5,7 +5,7 @@ import { concat, crc32, view } from "./bytes.js";
 import { Header, MAX_PAYLOAD, RUN_BYTES, block, endBytes } from "./layout.js";
 import { pack } from "./packing.js";
 
-/** Makes a stream of blocks of kind A: header at once, blocks as they fill, index and end. */
+/** Makes a stream of blocks of type A: header at once, blocks as they fill, index and end. */
 export class Writer {
   /** @param {Header} header */
   constructor(header) {
