@@ -148,6 +148,11 @@ class CodecConfig:
         return 1 << self.bits
 
     @property
+    def overlapping(self) -> int:
+        """Frames after one whose windows reach into its hop, and as many before it."""
+        return math.ceil((self.vocoder_n_fft - self.hop) / 2 / self.hop)
+
+    @property
     def column_samples(self) -> int:
         return self.hop * self.patch_frames
 

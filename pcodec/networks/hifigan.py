@@ -21,7 +21,10 @@ from pcodec.dsp import (
     BIN_FLOOR,
     LOG_MEL_MEAN,
     LOG_MEL_STD,
+    LOW_LEVEL_FLOOR,
+    low_band_synthesis,
     mel_inverse,
+    mel_low_bins,
 )
 from pcodec.networks.layers import CausalConv
 
@@ -73,37 +76,55 @@ class ResidualBlocks(nn.Module):
 
 
 class HifiGan(nn.Module):
-    """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n).
+    """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n), not clipped.
 
-    Samples are within [-1, 1]. A second input is the log amplitude by the pseudo-inverse of the mel
-    filters, so that the network need not learn the filters.
+    The low band is synthesised by an inverse STFT, whose matrix is the initial value of a layer;
+    the generator adds what is missing. As a neural source-filter model its excitation (Wang et al.
+    2019), each stage sees that waveform, folded to its rate. Beside the mel, the first layer sees
+    the log amplitude by the pseudo-inverse of the mel filters, so that it need not learn them.
     """
+
+    inverse: Tensor
+    low_bins: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        self.look_ahead = config.vocoder_look_ahead
-        inverse = torch.from_numpy(mel_inverse(config))
-        self.register_buffer("inverse", inverse, persistent=False)
-        bins = config.vocoder_n_fft // 2 + 1
-        width = config.hifigan_width
-        inputs = config.mel_bands + bins + 2 * config.low_bins
-        self.embed = CausalConv(inputs, width, FRAME_KERNEL, self.look_ahead)
-        self.upsamples, self.residuals = nn.ModuleList(), nn.ModuleList()
+        for name, array in (("inverse", mel_inverse), ("low_bins", mel_low_bins)):
+            self.register_buffer(name, torch.from_numpy(array(config)), persistent=False)
+        ahead = config.overlapping
+        width, samples = config.hifigan_width, config.hop
+        low_channels = 2 * config.low_bins
+        self.wave = CausalConv(low_channels, config.hop, 2 * ahead + 1, ahead)
+        self.wave.linear.weight = nn.Parameter(torch.from_numpy(low_band_synthesis(config)))
+        nn.init.zeros_(self.wave.linear.bias)
+        inputs = config.mel_bands + self.inverse.shape[1] + low_channels
+        self.embed = CausalConv(inputs, width, FRAME_KERNEL, ahead)
+        self.upsamples, self.sources = nn.ModuleList(), nn.ModuleList()
+        self.residuals = nn.ModuleList()
         for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
             self.upsamples.append(CausalUpsample(width, width // 2, kernel, stride))
-            width //= 2
+            width, samples = width // 2, samples // stride
+            self.sources.append(nn.Linear(samples, width))
             self.residuals.append(ResidualBlocks(width))
         self.final = CausalConv1d(width, 1, FRAME_KERNEL)
 
     def forward(self, mel: Tensor, low: Tensor) -> Tensor:
-        inverse: Tensor = self.inverse  # type: ignore[assignment]
         # The padding before the first and after the last mel has an amplitude, too.
-        ahead = self.look_ahead
+        ahead = self.embed.look_ahead
         around = (0, 0, self.embed.kernel - 1 - ahead, ahead)
         mel, low = F.pad(mel, around, value=LOG_MEL_MEAN), F.pad(low, around)
-        amplitude = (mel.float().exp() @ inverse).clamp(min=BIN_FLOOR).log()
+        magnitude = mel.float().exp()
+        amplitude = (magnitude @ self.inverse).clamp(min=BIN_FLOOR).log()
+        # The low band is relative to a level; here each frame gets that of its mel.
+        power = (magnitude @ self.low_bins).square().sum(-1, keepdim=True)
+        own = low.float().square().sum(-1, keepdim=True) + LOW_LEVEL_FLOOR
+        spectrum = (low * (power / own).sqrt())[:, self.embed.kernel - self.wave.kernel :]
+        wave = self.wave(spectrum, padded=True).float().flatten(1)
         levels = (torch.cat([mel, amplitude], -1) - LOG_MEL_MEAN) / LOG_MEL_STD
         x = self.embed(torch.cat([levels, low], -1), padded=True)
-        for upsample, residual in zip(self.upsamples, self.residuals, strict=True):
-            x = residual(upsample(F.leaky_relu(x, HIFIGAN_SLOPE)))
-        return torch.tanh(self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float())[..., 0]
+        stages = zip(self.upsamples, self.sources, self.residuals, strict=True)
+        for upsample, source, residual in stages:
+            x = upsample(F.leaky_relu(x, HIFIGAN_SLOPE))
+            x = residual(x + source(wave.unflatten(1, (-1, source.in_features))))
+        added = self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float()[..., 0]
+        return wave + added

@@ -20,18 +20,18 @@ class HifiGan:
     """The paper's vocoder: a causal HiFi-GAN generator (Kong et al. 2020)."""
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        self.config, self.look_ahead = config, config.vocoder_look_ahead
+        self.look_ahead = config.overlapping
         self.network = Network(config, folder, "hifigan", processor)
 
     @staticmethod
     def latency(config: CodecConfig) -> int:
         """Samples that the output waits for after the last one of its own frame."""
-        return config.vocoder_look_ahead * config.hop
+        return config.overlapping * config.hop
 
     @staticmethod
     def history(config: CodecConfig) -> int:
         """Frames before one on which its samples depend."""
-        frames, rate = float(FRAME_KERNEL - 1 - config.vocoder_look_ahead), 1
+        frames, rate = float(FRAME_KERNEL - 1 - config.overlapping), 1
         residual = (max(HIFIGAN_RESIDUAL_KERNELS) - 1) * sum(HIFIGAN_DILATIONS)
         for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
             frames += (-(-kernel // stride) - 1) / rate
@@ -43,7 +43,7 @@ class HifiGan:
         """Nothing to prepare: a stream may begin at any frame."""
 
     def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
-        """Log-mel (B, frames, bands) and low band -> samples (B, n), within [-1, 1]."""
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), not clipped."""
         normal = np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
         seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, self.look_ahead)
         if seen.shape[1] < FRAME_KERNEL:
