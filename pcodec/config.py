@@ -148,9 +148,17 @@ class CodecConfig:
         return 1 << self.bits
 
     @property
-    def overlapping(self) -> int:
-        """Frames after one whose windows reach into its hop, and as many before it."""
-        return math.ceil((self.vocoder_n_fft - self.hop) / 2 / self.hop)
+    def synthesis_delay(self) -> int:
+        """Samples that an inverse STFT waits for after the last one of its own frame.
+
+        For the vocoder's look-ahead, and for the windows that reach into the frame.
+        """
+        return self.vocoder_look_ahead * self.hop + (self.vocoder_n_fft - self.hop) // 2
+
+    @property
+    def hifigan_look_ahead(self) -> int:
+        """Frames of look-ahead: those until all samples of a frame's source are there."""
+        return math.ceil(self.synthesis_delay / self.hop)
 
     @property
     def column_samples(self) -> int:

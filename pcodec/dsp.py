@@ -101,35 +101,14 @@ def mel_inverse(config: CodecConfig) -> NDArray[np.float32]:
     return np.ascontiguousarray(inverse.T, np.float32)
 
 
-def mel_low_bins(config: CodecConfig) -> NDArray[np.float32]:
-    """Magnitudes of mel bands to those of the bins of the low band, (bands, bins), interpolated."""
+def mel_interpolation(config: CodecConfig) -> NDArray[np.float32]:
+    """Magnitudes of mel bands to those of the vocoder's bins, (bands, vocoder_n_fft // 2 + 1)."""
     step = config.n_fft // config.vocoder_n_fft
-    filters = mel_filters(config.mel_bands, config.n_fft, config.sample_rate)
-    filters = filters[:, step : step * config.low_bins + 1 : step]
+    filters = mel_filters(config.mel_bands, config.n_fft, config.sample_rate)[:, ::step]
+    # A mel of unit area is a magnitude per Hz.
     scale = np.float32(config.sample_rate / config.n_fft)
-    interpolation: NDArray[np.float32] = filters / filters.sum(0) * scale
+    interpolation: NDArray[np.float32] = scale * filters / filters.sum(0).clip(1e-9)
     return interpolation
-
-
-def low_band_synthesis(config: CodecConfig) -> NDArray[np.float32]:
-    """The inverse STFT of the low band, as a convolution over frames.
-
-    (hop, kernel * 2 * bins); the kernel has `CodecConfig.overlapping` frames on either side.
-    Phases are relative to the middle of a frame.
-    """
-    n, hop, ahead = config.vocoder_n_fft, config.hop, config.overlapping
-    window = hann(n)
-    bins = np.arange(1, 1 + config.low_bins)
-    phases = 2 * np.pi / n * np.outer(np.arange(n) - n // 2, bins)
-    waves = np.concatenate([np.cos(phases), -np.sin(phases)], 1) * (2 / n) * window[:, None]
-    # Frames are centred on their hops; zeros around them where a window does not reach.
-    around = (2 * ahead + 1) * hop - n
-    waves = np.pad(waves, ((around // 2, around // 2), (0, 0)))
-    window = np.pad(window, around // 2)
-    pieces = waves.reshape(2 * ahead + 1, hop, -1)[::-1].transpose(1, 0, 2)
-    overlap = window.reshape(-1, hop).T[:, ::-1] ** 2
-    matrix: NDArray[np.float64] = pieces.reshape(hop, -1) / overlap.sum(1, keepdims=True)
-    return matrix.astype(np.float32)
 
 
 def noise_phases(n_fft: int, hop: int) -> NDArray[Any]:

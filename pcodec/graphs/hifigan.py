@@ -9,23 +9,21 @@ from pcodec.config import (
     HIFIGAN_SLOPE,
     CodecConfig,
 )
-from pcodec.dsp import BIN_FLOOR, LOG_MEL_MEAN, LOG_MEL_STD, LOW_LEVEL_FLOOR, mel_inverse, mel_low_bins
 from pcodec.graphs.graph import LAST, Graph, Tensors
+from pcodec.graphs.spectral import pitch
 
 
 def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
-    """Normalised log-mel and low band, with the frames around, -> samples."""
-    g, tensors = Graph("hifigan"), tensors / "hifigan"
-    bands, low_channels = c.mel_bands, 2 * c.low_bins
-    seen = g.frames("seen", bands + low_channels)
-    normal, low = g.split("Split", seen, g.integers(bands, low_channels), count=2, axis=3)
-    magnitude = g.add("Exp", g.affine(normal, LOG_MEL_STD, LOG_MEL_MEAN))
-    amplitude = g.add("MatMul", magnitude, g.value(mel_inverse(c)))
-    amplitude = g.add("Log", g.add("Max", amplitude, g.value(BIN_FLOOR)))
-    amplitude = g.affine(amplitude, 1 / LOG_MEL_STD, -LOG_MEL_MEAN / LOG_MEL_STD)
-    wave = _low_band(g, c, magnitude, low, tensors)
-    x = g.add("Concat", normal, amplitude, low, axis=3)
-    channels = bands + c.vocoder_n_fft // 2 + 1 + low_channels
+    """Graphs of the pitch, and of the generator.
+
+    "seen" is the normalised log-mel and low band, with the frames around.
+    """
+    first, g, tensors = Graph("hifigan_pitch"), Graph("hifigan"), tensors / "hifigan"
+    channels = c.mel_bands + 2 * c.low_bins
+    excitation = tensors / "source" / "excitation"
+    logits = pitch(first, c, excitation, first.frames("seen", channels))
+    first.output_frames("logits", logits)
+    x, source = g.frames("seen", channels), g.input("source", "B", "samples")
     x = g.convolution(x, tensors / "embed", FRAME_KERNEL, channels)
     x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
     width, samples = c.hifigan_width, c.hop
@@ -36,26 +34,15 @@ def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
         x = g.add("ConvTranspose", x, *filters, strides=[stride])
         x = g.slice(x, history * stride, -(kernel - stride) or LAST)
         width, samples = half, samples // stride
-        folded = g.add("Reshape", wave, g.integers(0, -1, samples))
-        source = g.dense(folded, tensors / "sources" / str(i))
-        x = g.add("Add", x, g.add("Transpose", source, perm=[0, 2, 1]))
+        folded = g.add("Reshape", source, g.integers(0, -1, samples))
+        folded = g.dense(folded, tensors / "folds" / str(i))
+        x = g.add("Add", x, g.add("Transpose", folded, perm=[0, 2, 1]))
         x = _residual(g, x, width, tensors / "residuals" / str(i))
     history = FRAME_KERNEL - 1
     x = g.remember(_activation(g, x), history, width, history)
     x = g.add("Conv", x, *_filters(g, tensors / "final", (1, width, FRAME_KERNEL), 1))
-    g.output("samples", g.add("Add", wave, g.add("Squeeze", x, g.integers(1))))
-    return [g]
-
-
-def _low_band(g: Graph, c: CodecConfig, magnitude: str, low: str, tensors: Tensors) -> str:
-    """Mel magnitudes and low band, with the frames around, -> waveform (B, n)."""
-    axis, kernel = g.integers(3), 2 * c.overlapping + 1
-    there = g.add("MatMul", magnitude, g.value(mel_low_bins(c)))
-    power, own = (g.add("ReduceSum", g.add("Mul", x, x), axis) for x in (there, low))
-    level = g.add("Sqrt", g.add("Div", power, g.affine(own, 1, LOW_LEVEL_FLOOR)))
-    spectrum = g.slice(g.add("Mul", low, level), FRAME_KERNEL - kernel, LAST)
-    wave = g.convolution(spectrum, tensors / "wave", kernel, 2 * c.low_bins)
-    return g.add("Reshape", wave, g.integers(0, -1))
+    g.output("samples", g.add("Add", source, g.add("Squeeze", x, g.integers(1))))
+    return [first, g]
 
 
 def _activation(g: Graph, x: str) -> str:

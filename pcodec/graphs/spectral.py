@@ -23,7 +23,8 @@ def spectral(c: CodecConfig, tensors: Tensors) -> list[Graph]:
     "seen" and "now" are normalised log-mel and low band, with the frames around and without.
     """
     first, g, channels = Graph("pitch"), Graph("spectral"), c.mel_bands + 2 * c.low_bins
-    first.output_frames("logits", pitch(first, c, tensors, first.frames("seen", channels)))
+    logits = pitch(first, c, tensors / "spectral" / "excitation", first.frames("seen", channels))
+    first.output_frames("logits", logits)
     bins = c.vocoder_n_fft // 2 + 1
     seen, features = g.frames("seen", channels), g.frames("features", 3)
     cosine, sine, level = (g.frames(name, bins) for name in ("cosine", "sine", "level"))
@@ -37,9 +38,9 @@ def spectral(c: CodecConfig, tensors: Tensors) -> list[Graph]:
 def pitch(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
     """What the network sees, (B, 1, frames + taps - 1, channels), -> logits of the pitch.
 
-    Harmonics multiply the phase of the pulses by their numbers, so it is in float32.
+    tensors: of an `Excitation`. Harmonics multiply the phase of the pulses by their numbers, so
+    it is in float32.
     """
-    tensors = tensors / "spectral" / "excitation"
     x = g.convolution(seen, tensors / "embed", FRAME_KERNEL, c.mel_bands + 2 * c.low_bins)
     x = blocks(g, x, tensors / "blocks", float_block)
     return g.dense(g.norm(x, tensors / "norm"), tensors / "head")

@@ -355,7 +355,8 @@ def _vocoder(g: Streaming, c: CodecConfig, folder: Path, normal: str, last: str)
     start = FRAME_KERNEL - 1 - ahead
     now = g.cut(seen, start, g.plus(frames, g.integers(start)), 1)
     weights = Tensors(folder / "spectral.safetensors")
-    logits = g.flat(spectral.pitch(g, c, weights, g.row(seen)))
+    excitation = weights / "spectral" / "excitation"
+    logits = g.flat(spectral.pitch(g, c, excitation, g.row(seen)))
     features, cosine, sine, level = _excitation(g, c, logits, frames)
     parts = features, cosine, sine, level
     rows = (g.row(part) for part in parts)

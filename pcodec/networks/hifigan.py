@@ -22,11 +22,12 @@ from pcodec.dsp import (
     LOG_MEL_MEAN,
     LOG_MEL_STD,
     LOW_LEVEL_FLOOR,
-    low_band_synthesis,
-    mel_inverse,
-    mel_low_bins,
+    mel_interpolation,
 )
+from pcodec.networks.excitation import Excitation
 from pcodec.networks.layers import CausalConv
+from pcodec.networks.spectral import Consistency, Spectrum
+from pcodec.networks.stft import InverseSTFT, unit
 
 
 class CausalConv1d(nn.Module):
@@ -75,56 +76,85 @@ class ResidualBlocks(nn.Module):
         return total / len(self.stacks)
 
 
-class HifiGan(nn.Module):
-    """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n), not clipped.
+class Source(nn.Module):
+    """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n).
 
-    The low band is synthesised by an inverse STFT, whose matrix is the initial value of a layer;
-    the generator adds what is missing. As a neural source-filter model its excitation (Wang et al.
-    2019), each stage sees that waveform, folded to its rate. Beside the mel, the first layer sees
-    the log amplitude by the pseudo-inverse of the mel filters, so that it need not learn them.
+    Amplitudes interpolated from the mel, phases of the low band, above it those of the excitation:
+    harmonics and pulses are in their places, so that the generator need not invent them. Not
+    compiled, as its overlapping columns would be ten times slower.
     """
 
-    inverse: Tensor
-    low_bins: Tensor
+    interpolation: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        for name, array in (("inverse", mel_inverse), ("low_bins", mel_low_bins)):
-            self.register_buffer(name, torch.from_numpy(array(config)), persistent=False)
-        ahead = config.overlapping
+        self.low_bins = config.low_bins
+        self.excitation = Excitation(config)
+        self.consistency = Consistency(config)
+        self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
+        interpolation = torch.from_numpy(mel_interpolation(config))
+        self.register_buffer("interpolation", interpolation, persistent=False)
+
+    def spectrum(self, mel: Tensor, low: Tensor) -> Spectrum:
+        """Log-mel and low band -> the spectrum of each frame."""
+        seen = torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1)
+        pitch = self.excitation.pitch(self.excitation.logits(seen))
+        (cosine, sine), _ = self.excitation(pitch)
+        power = (mel.float().exp() @ self.interpolation).square()
+        real, imaginary = low.float().chunk(2, -1)
+        here = slice(1, 1 + self.low_bins)
+        # The low band is relative to a level; each frame gets that of its mel. Its amplitudes are
+        # the geometric mean of both: the mel is less resolved, the low band less exact.
+        shape = real.square() + imaginary.square()
+        level = power[..., here].sum(-1, keepdim=True)
+        shape = shape * (level / (shape.sum(-1, keepdim=True) + LOW_LEVEL_FLOOR))
+        both = (power[..., here] * shape).sqrt()
+        power = torch.cat([power[..., :1], both, power[..., 1 + self.low_bins :]], -1)
+        sign = self.excitation.sign[here]
+        low_cosine, low_sine = unit(real * sign, imaginary * sign)
+        cosine, sine = (
+            torch.cat([x[..., :1], own, x[..., 1 + self.low_bins :]], -1)
+            for x, own in ((cosine, low_cosine), (sine, low_sine))
+        )
+        return Spectrum(0.5 * (power + BIN_FLOOR**2).log(), cosine, sine)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(self, mel: Tensor, low: Tensor) -> Tensor:
+        samples: Tensor = self.inverse_stft(self.consistency(self.spectrum(mel, low)).complex())
+        return samples
+
+
+class HifiGan(nn.Module):
+    """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n), not clipped.
+
+    The generator adds to a `Source` what it lacks. As in a neural source-filter model (Wang et al.
+    2019), each stage sees the source, folded to its rate.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
         width, samples = config.hifigan_width, config.hop
-        low_channels = 2 * config.low_bins
-        self.wave = CausalConv(low_channels, config.hop, 2 * ahead + 1, ahead)
-        self.wave.linear.weight = nn.Parameter(torch.from_numpy(low_band_synthesis(config)))
-        nn.init.zeros_(self.wave.linear.bias)
-        inputs = config.mel_bands + self.inverse.shape[1] + low_channels
-        self.embed = CausalConv(inputs, width, FRAME_KERNEL, ahead)
-        self.upsamples, self.sources = nn.ModuleList(), nn.ModuleList()
+        self.source = Source(config)
+        seen = config.mel_bands + 2 * config.low_bins
+        self.embed = CausalConv(seen, width, FRAME_KERNEL, config.hifigan_look_ahead)
+        self.upsamples, self.folds = nn.ModuleList(), nn.ModuleList()
         self.residuals = nn.ModuleList()
         for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
             self.upsamples.append(CausalUpsample(width, width // 2, kernel, stride))
             width, samples = width // 2, samples // stride
-            self.sources.append(nn.Linear(samples, width))
+            self.folds.append(nn.Linear(samples, width))
             self.residuals.append(ResidualBlocks(width))
         self.final = CausalConv1d(width, 1, FRAME_KERNEL)
+        # Initially nothing is added to the source.
+        nn.init.zeros_(self.final.conv.weight)
+        nn.init.zeros_(self.final.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, mel: Tensor, low: Tensor) -> Tensor:
-        # The padding before the first and after the last mel has an amplitude, too.
-        ahead = self.embed.look_ahead
-        around = (0, 0, self.embed.kernel - 1 - ahead, ahead)
-        mel, low = F.pad(mel, around, value=LOG_MEL_MEAN), F.pad(low, around)
-        magnitude = mel.float().exp()
-        amplitude = (magnitude @ self.inverse).clamp(min=BIN_FLOOR).log()
-        # The low band is relative to a level; here each frame gets that of its mel.
-        power = (magnitude @ self.low_bins).square().sum(-1, keepdim=True)
-        own = low.float().square().sum(-1, keepdim=True) + LOW_LEVEL_FLOOR
-        spectrum = (low * (power / own).sqrt())[:, self.embed.kernel - self.wave.kernel :]
-        wave = self.wave(spectrum, padded=True).float().flatten(1)
-        levels = (torch.cat([mel, amplitude], -1) - LOG_MEL_MEAN) / LOG_MEL_STD
-        x = self.embed(torch.cat([levels, low], -1), padded=True)
-        stages = zip(self.upsamples, self.sources, self.residuals, strict=True)
-        for upsample, source, residual in stages:
+        source = self.source(mel, low)
+        x = self.embed(torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1))
+        for upsample, fold, residual in zip(
+            self.upsamples, self.folds, self.residuals, strict=True
+        ):
             x = upsample(F.leaky_relu(x, HIFIGAN_SLOPE))
-            x = residual(x + source(wave.unflatten(1, (-1, source.in_features))))
-        added = self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float()[..., 0]
-        return wave + added
+            x = residual(x + fold(source.unflatten(1, (-1, fold.in_features))))
+        return source + self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float()[..., 0]

@@ -24,7 +24,7 @@ def vocoders():
 VOCODERS = vocoders()
 
 
-@pytest.mark.parametrize(("name", "ahead"), [("spectral", 192 + 128), ("hifigan", 128)])
+@pytest.mark.parametrize(("name", "ahead"), [("spectral", 192 + 128), ("hifigan", 384)])
 def test_a_vocoder_looks_no_further_ahead_than_it_says(name, ahead):
     vocoder, inputs = VOCODERS[name], [torch.randn(2, 40, 80) - 4, torch.randn(2, 40, 64)]
     for which in range(2):

@@ -213,7 +213,7 @@ def streaming(trained):
         "analysis": (analysis, [noise(2, 5120).astype(np.float64)], 128),
         "decoder": (Decoder(CONFIG, folder, ONE), [noise(2, 40, 24, 12)], 1),
         "spectral": (spectral, [MELS, LOWS], 4),
-        "hifigan": (HifiGan(CONFIG, folder, ONE), [MELS[:, :40], LOWS[:, :40]], 1),
+        "hifigan": (HifiGan(CONFIG, folder, ONE), [MELS[:, :40], LOWS[:, :40]], 4),
     }
 
 

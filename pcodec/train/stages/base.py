@@ -23,6 +23,7 @@ from pcodec.train.adversary import Adversary, Logs, Losses
 from pcodec.train.discriminators import SpectrogramDiscriminator
 from pcodec.train.losses import (
     DisturbanceLoss,
+    EnvelopeLoss,
     MultiResolutionMelLoss,
     level_loss,
     limit_gradient,
@@ -290,6 +291,7 @@ class Waveform(Stage):
     "free": share of items at the end of a batch that are synthesised with the predicted pitch, as
     in decoding; the others have the true pitch.
     "disturbance": weight of the loudness loss.
+    "envelope": weight of the loss of envelopes.
     "level": weight of the level loss.
     """
 
@@ -299,6 +301,7 @@ class Waveform(Stage):
         "adversarial_items",
         "free",
         "disturbance",
+        "envelope",
         "level",
     )
     vocoder: ClassVar[str] = "spectral"
@@ -308,6 +311,7 @@ class Waveform(Stage):
         rate = networks.config.sample_rate
         self.waveform_loss = MultiResolutionMelLoss(rate).to(self.device)
         self.disturbance = DisturbanceLoss().to(self.device)
+        self.envelope = EnvelopeLoss(rate).to(self.device)
         # Not compiled: its overlapping columns would be ten times slower.
         self.consistency = torch.compiler.disable(networks.spectral.consistency)
         if settings.options.get("adversarial"):
@@ -353,7 +357,10 @@ class Waveform(Stage):
         return self.add_loudness_losses(losses)
 
     def add_loudness_losses(self, losses: Losses) -> Losses:
-        """Adds the loudness loss and the level loss, if they have a weight."""
+        """Adds the losses of loudness, envelopes and level, if they have a weight."""
+        if weight := self.settings.options.get("envelope", 0.0):
+            losses["envelope"] = self.envelope(losses["_output"], losses["_target"])
+            losses["total"] = losses["total"] + weight * losses["envelope"]
         if weight := self.settings.options.get("level", 0.0):
             losses["level"] = level_loss(losses["_output"], losses["_target"])
             losses["total"] = losses["total"] + weight * losses["level"]

@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from pcodec.networks.checkpoint import Networks
 from pcodec.train.adversary import Losses
 from pcodec.train.discriminators import WaveformDiscriminator
-from pcodec.train.stages.base import Waveform
+from pcodec.train.stages.base import Settings, Waveform
 
 
 class HifiGanVocoder(Waveform):
@@ -20,10 +21,18 @@ class HifiGanVocoder(Waveform):
         "adversarial",
         "adversarial_items",
         "disturbance",
+        "envelope",
     )
     parts: ClassVar[tuple[str, ...]] = ("hifigan",)
-    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder")
+    needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
     vocoder: ClassVar[str] = "hifigan"
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        super().__init__(networks, settings)
+        # The pitch is that of the spectral vocoder, and stays.
+        excitation = networks.hifigan.source.excitation
+        excitation.load_state_dict(networks.spectral.excitation.state_dict())
+        excitation.requires_grad_(False)
 
     def make_discriminator(self) -> nn.Module:
         return WaveformDiscriminator()
