@@ -27,7 +27,13 @@ from pcodec.networks.checkpoint import Networks
 from pcodec.train import loop, report, run
 from pcodec.train.data import Batches, Corpus
 from pcodec.train.loop import read_clips
-from pcodec.train.losses import DisturbanceLoss, MelDisturbanceLoss, level_loss, limit_gradient
+from pcodec.train.losses import (
+    DisturbanceLoss,
+    EnvelopeLoss,
+    MelDisturbanceLoss,
+    level_loss,
+    limit_gradient,
+)
 from pcodec.train.report import Length
 from pcodec.train.stages import STAGES, stage_class
 from pcodec.train.stages.base import Settings
@@ -503,6 +509,22 @@ def test_the_disturbance_is_refused_at_rates_that_pesq_does_not_know():
 def test_what_is_added_disturbs_more_than_what_is_missing(speech):
     loss, target = DisturbanceLoss(), torch.tensor(speech)[None]
     assert float(loss(3 * target, target)) > 2 * float(loss(target / 3, target))
+
+
+def test_the_loss_of_envelopes_is_what_stoi_and_estoi_lack(speech, codec, tokens):
+    decoded = codec.from_tokens(tokens)[: len(speech)]
+    worse = codec.from_tokens(np.roll(tokens, 1, axis=0))[: len(speech)]
+    loss = EnvelopeLoss(16000)
+    for heard in (decoded, worse):
+        scores = [metrics.METRICS[name].score(speech, heard) for name in ("stoi", "estoi")]
+        got = float(loss(torch.tensor(heard)[None], torch.tensor(speech)[None]))
+        assert got == pytest.approx(1 - np.mean(scores), rel=0.25)
+
+
+def test_the_loss_of_envelopes_does_not_mind_the_level(speech):
+    loss, target = EnvelopeLoss(16000), torch.tensor(speech)[None]
+    assert float(loss(0.5 * target, target)) < 0.002
+    assert torch.isfinite(loss(target, torch.zeros_like(target)))
 
 
 @pytest.fixture
