@@ -168,7 +168,7 @@ class Batches:
     """Endless augmented batches, a pure function of the seed and the step number.
 
     Augmentation: half of the crops are resampled, which changes speed, pitch and timbre by up to
-    12 %; gains of -35 to +6 dB without clipping; random polarity; noise in one of eight crops, at
+    12 %; gains of -50 to +6 dB without clipping; random polarity; noise in one of eight crops, at
     signal-to-noise ratios of 5 to 30 dB.
     """
 
@@ -191,7 +191,7 @@ class Batches:
             noise = self.noise.crop(self.length, rng)
             level = float(np.sqrt(np.mean(audio**2)) / (np.sqrt(np.mean(noise**2)) + 1e-5))
             audio = audio + noise * min(level, 10.0) * 10 ** (-rng.uniform(5, 30) / 20)
-        low = -35 if rng.random() < 0.25 else -12
+        low = -50 if rng.random() < 0.3 else -12
         gain = 10 ** (rng.uniform(low, 6) / 20)
         scaled = audio * min(gain, 0.98 / (float(np.abs(audio).max()) + 1e-6))
         polarity = rng.choice((-1, 1))
