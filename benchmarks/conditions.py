@@ -81,7 +81,8 @@ def as_heard(clip: Samples, others: list[Samples]) -> dict[str, Samples]:
     result = {"as it is": clip}
     for level in (0, -10, -20, -30, -40, -50):
         scaled = clip * (10 ** (level / 20) / peak)
-        result[f"peak at {level} dBFS"] = scaled.astype(np.float32)
+        rounded = (scaled * 32767).round() / 32768  # to 16 bits, as in a file
+        result[f"peak at {level} dBFS"] = rounded.astype(np.float32)
     for factor in (1.5, 2.0):
         result[f"played {factor:g} times faster"] = faster(clip, factor)
     for ratio in (20, 10, 0):
