@@ -13,7 +13,7 @@ CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD = 4, 1
 """Columns that the first layer of the concealment sees; how many of them are look-ahead."""
 
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
-"""Size of the pitch network of the spectral vocoder; the same in every model."""
+"""Size of the pitch network of the vocoders; the same in every model."""
 
 ENTROPY_NEAR, ENTROPY_FAR = (1, 2, 3, 4), (0, 3, 6)
 """Context of the entropy model, in columns back from the current one: where its first layer sees

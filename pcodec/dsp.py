@@ -16,7 +16,7 @@ MEL_FLOOR, BIN_FLOOR = 1e-5, 1e-5
 """Smallest magnitudes before a logarithm: of a mel band; of a bin from the pseudo-inverse."""
 
 MAX_LOG_AMPLITUDE = 6.0
-"""Largest amplitude of the spectral vocoder, as a natural logarithm."""
+"""Largest amplitude of a vocoder's spectrum, as a natural logarithm."""
 
 PHASOR_FLOOR, PREDICTED_PHASOR_FLOOR = 1e-14, 1e-2
 """Added to squared magnitudes when phasors are normalised: of signals; of predictions."""

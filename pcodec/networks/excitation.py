@@ -1,4 +1,4 @@
-"""The excitation of the spectral vocoder: a pulse train at the pitch of the voice, or noise.
+"""The excitation of the vocoders: a pulse train at the pitch of the voice, or noise.
 
 As in neural source-filter models (Wang et al. 2019), but at the frame rate and in closed form:
 the short-time spectrum of a pulse train instead of the train.
@@ -16,6 +16,8 @@ from pcodec.dsp import (
     HANN_TRANSFORM,
     HARMONIC_LEVEL_FLOOR,
     HARMONIC_POWER_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
     NOISE_FRAMES,
     PITCH_BINS,
     PITCH_BINS_PER_OCTAVE,
@@ -33,6 +35,11 @@ def hann_transform(bins: Tensor) -> Tensor:
     for coefficient in HANN_TRANSFORM:
         result = result * square + coefficient
     return result
+
+
+def seen(mel: Tensor, low: Tensor) -> Tensor:
+    """Log-mel and low band as networks see them, normalised: (B, frames, bands + 2 * bins)."""
+    return torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1)
 
 
 class Pitch(NamedTuple):
@@ -81,7 +88,7 @@ class Excitation(nn.Module):
         self.register_buffer("sign", sign, persistent=False)
 
     def logits(self, normal: Tensor) -> Tensor:
-        """Normalised log-mel and low band (B, frames, channels) -> (B, frames, 1 + PITCH_BINS + 4).
+        """`seen`, (B, frames, channels) -> (B, frames, 1 + PITCH_BINS + 4).
 
         Voicing, classes of pitch, and two phasors, real and imaginary part each: of the pulses, and
         of the offset of the phase of every harmonic.

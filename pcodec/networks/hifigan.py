@@ -19,12 +19,10 @@ from pcodec.config import (
 )
 from pcodec.dsp import (
     BIN_FLOOR,
-    LOG_MEL_MEAN,
-    LOG_MEL_STD,
     LOW_LEVEL_FLOOR,
     mel_interpolation,
 )
-from pcodec.networks.excitation import Excitation
+from pcodec.networks.excitation import Excitation, seen
 from pcodec.networks.layers import CausalConv
 from pcodec.networks.spectral import Consistency, Spectrum
 from pcodec.networks.stft import InverseSTFT, unit
@@ -97,8 +95,7 @@ class Source(nn.Module):
 
     def spectrum(self, mel: Tensor, low: Tensor) -> Spectrum:
         """Log-mel and low band -> the spectrum of each frame."""
-        seen = torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1)
-        pitch = self.excitation.pitch(self.excitation.logits(seen))
+        pitch = self.excitation.pitch(self.excitation.logits(seen(mel, low)))
         (cosine, sine), _ = self.excitation(pitch)
         power = (mel.float().exp() @ self.interpolation).square()
         real, imaginary = low.float().chunk(2, -1)
@@ -108,7 +105,7 @@ class Source(nn.Module):
         shape = real.square() + imaginary.square()
         level = power[..., here].sum(-1, keepdim=True)
         shape = shape * (level / (shape.sum(-1, keepdim=True) + LOW_LEVEL_FLOOR))
-        both = (power[..., here] * shape).sqrt()
+        both = (power[..., here] * shape + BIN_FLOOR**4).sqrt()
         power = torch.cat([power[..., :1], both, power[..., 1 + self.low_bins :]], -1)
         sign = self.excitation.sign[here]
         low_cosine, low_sine = unit(real * sign, imaginary * sign)
@@ -135,8 +132,9 @@ class HifiGan(nn.Module):
         super().__init__()
         width, samples = config.hifigan_width, config.hop
         self.source = Source(config)
-        seen = config.mel_bands + 2 * config.low_bins
-        self.embed = CausalConv(seen, width, FRAME_KERNEL, config.hifigan_look_ahead)
+        channels = config.mel_bands + 2 * config.low_bins
+        ahead = min(config.hifigan_look_ahead, FRAME_KERNEL - 1)
+        self.embed = CausalConv(channels, width, FRAME_KERNEL, ahead)
         self.upsamples, self.folds = nn.ModuleList(), nn.ModuleList()
         self.residuals = nn.ModuleList()
         for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
@@ -149,9 +147,11 @@ class HifiGan(nn.Module):
         nn.init.zeros_(self.final.conv.weight)
         nn.init.zeros_(self.final.conv.bias)  # type: ignore[arg-type]
 
-    def forward(self, mel: Tensor, low: Tensor) -> Tensor:
-        source = self.source(mel, low)
-        x = self.embed(torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1))
+    def forward(self, mel: Tensor, low: Tensor, source: Tensor | None = None) -> Tensor:
+        """source: `Source` of them, where it is there already."""
+        if source is None:
+            source = self.source(mel, low)
+        x = self.embed(seen(mel, low))
         for upsample, fold, residual in zip(
             self.upsamples, self.folds, self.residuals, strict=True
         ):

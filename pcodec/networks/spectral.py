@@ -17,15 +17,13 @@ from pcodec.config import FRAME_KERNEL, CodecConfig
 from pcodec.dsp import (
     BIN_FLOOR,
     COLUMN_WINDOW_FLOOR,
-    LOG_MEL_MEAN,
-    LOG_MEL_STD,
     LOW_PHASE_FLOOR,
     MAX_LOG_AMPLITUDE,
     OVERRELAXATION,
     PREDICTED_PHASOR_FLOOR,
     mel_inverse,
 )
-from pcodec.networks.excitation import Excitation, Pitch
+from pcodec.networks.excitation import Excitation, Pitch, seen
 from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 from pcodec.networks.stft import InverseSTFT, unit
 
@@ -106,8 +104,8 @@ class SpectralVocoder(nn.Module):
         super().__init__()
         width, blocks = config.vocoder_width, config.vocoder_blocks
         self.low_bins = config.low_bins
-        seen = config.mel_bands + 2 * config.low_bins
-        self.embed = CausalConv(seen, width, FRAME_KERNEL, config.vocoder_look_ahead)
+        channels = config.mel_bands + 2 * config.low_bins
+        self.embed = CausalConv(channels, width, FRAME_KERNEL, config.vocoder_look_ahead)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 1 / blocks) for _ in range(blocks)
@@ -129,11 +127,6 @@ class SpectralVocoder(nn.Module):
         self.consistency = Consistency(config)
         self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
 
-    @staticmethod
-    def seen(mel: Tensor, low: Tensor) -> Tensor:
-        """Log-mel and low band as the networks see them, (B, frames, bands + 2 * bins)."""
-        return torch.cat([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1)
-
     def low_phasors(self, low: Tensor) -> tuple[Tensor, Tensor]:
         """The low band's cosines and sines at the start of the frame, (B, frames, bins) each.
 
@@ -149,7 +142,7 @@ class SpectralVocoder(nn.Module):
 
         pitch: replaces the predicted pitch in training.
         """
-        normal = self.seen(mel, low)
+        normal = seen(mel, low)
         x = self.norm(self.embed(normal))
         if pitch is None:
             pitch = self.excitation.pitch(self.excitation.logits(normal))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pcodec.config import CodecConfig
+from pcodec.config import FRAME_KERNEL, CodecConfig
 from pcodec.dsp import (
     HANN_TRANSFORM,
     HARMONIC_LEVEL_FLOOR,
     HARMONIC_POWER_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
     NOISE_FRAMES,
     PITCH_BINS,
     PITCH_BINS_PER_OCTAVE,
@@ -18,7 +21,11 @@ from pcodec.dsp import (
     PITCH_REFERENCE_HZ,
     noise_phases,
 )
-from pcodec.runtime.state import Array, State, StateKey
+from pcodec.runtime.network import Network, Processor
+from pcodec.runtime.state import Array, State, StateKey, with_history
+
+SEEN = StateKey("excitation", "seen")
+"""Frames of mel and low band that the first layers still see."""
 
 NEXT_FRAME = StateKey("excitation", "next frame")
 """Number of the next frame; selects the row of the noise table."""
@@ -56,6 +63,11 @@ class Pitch(NamedTuple):
         octaves = self.voiced * np.log2(self.frequency / PITCH_REFERENCE_HZ)
         features[..., 0], features[..., 1], features[..., 2] = self.voiced, octaves, octaves**2
         return features
+
+
+def normal(mel: Array, low: Array) -> Array:
+    """Log-mel and low band as networks see them, normalised: (B, frames, bands + 2 * bins)."""
+    return np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
 
 
 class Excitation:
@@ -126,3 +138,41 @@ class Excitation:
         sine[where] = turned_sine * along + turned_cosine * across
         level[where] = np.float32(0.5) * np.log(power + np.float32(HARMONIC_LEVEL_FLOOR))
         return cosine, sine, level
+
+
+class Excited(NamedTuple):
+    """What a vocoder makes a spectrum of; (B, frames, ...) each."""
+
+    seen: Array
+    """Log-mel and low band, normalised, with the frames around, (B, frames + taps - 1, channels)"""
+    now: Array
+    """The same without them."""
+    pitch: Pitch
+    cosine: Array
+    sine: Array
+    """Of the excitation's phase, (B, frames, bins)."""
+    level: Array
+    """Of the excitation, its logarithm."""
+
+
+class Tracker:
+    """Pitch and excitation of a stream."""
+
+    def __init__(
+        self, config: CodecConfig, folder: Path, network: str, processor: Processor
+    ) -> None:
+        """network: name of the graph of the pitch."""
+        self.look_ahead = config.vocoder_look_ahead
+        self.network = Network(config, folder, network, processor._replace(threads=1))
+        self.excitation = Excitation(config)
+
+    def __call__(self, normal: Array, state: State, last: bool) -> Excited | None:
+        """`normal` of the next frames -> the frames that are complete; None if none is."""
+        ahead = self.look_ahead
+        seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, ahead)
+        frames, start = seen.shape[1] - FRAME_KERNEL + 1, FRAME_KERNEL - 1 - ahead
+        if frames <= 0:
+            return None
+        (logits,) = self.network(state, seen=seen)
+        pitch = self.excitation.pitch(logits, state)
+        return Excited(seen, seen[:, start : start + frames], pitch, *self.excitation(pitch))

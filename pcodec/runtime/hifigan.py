@@ -14,20 +14,24 @@ from pcodec.config import (
     PITCH_BLOCKS,
     CodecConfig,
 )
-from pcodec.dsp import BIN_FLOOR, LOG_MEL_MEAN, LOG_MEL_STD, LOW_LEVEL_FLOOR, mel_interpolation
-from pcodec.runtime.excitation import Excitation
+from pcodec.dsp import (
+    BIN_FLOOR,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
+    LOW_LEVEL_FLOOR,
+    MAX_LOG_AMPLITUDE,
+    mel_interpolation,
+)
+from pcodec.runtime.excitation import Excited, Tracker, normal
 from pcodec.runtime.network import Network, Processor
-from pcodec.runtime.spectral import Consistency
+from pcodec.runtime.spectral import Consistency, no_frames, synthesis_history
 from pcodec.runtime.state import Array, State, StateKey, with_history
 from pcodec.runtime.stft import Synthesis, unit
 
 SEEN = StateKey("hifigan", "seen")
 """Frames of mel and low band that the first layer still sees."""
 
-SOURCE_SEEN = StateKey("source", "seen")
-"""Frames of mel and low band that the pitch still sees."""
-
-SAMPLES = StateKey("source", "samples")
+SAMPLES = StateKey("hifigan", "samples")
 """Samples of the source that make no whole frame yet."""
 
 
@@ -36,47 +40,46 @@ class Source:
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config = config
-        self.excitation = Excitation(config)
+        self.tracker = Tracker(config, folder, "hifigan_pitch", processor)
         self.consistency = Consistency(config)
-        self.pitch = Network(config, folder, "hifigan_pitch", processor._replace(threads=1))
         self.synthesis = Synthesis(self.consistency.window, config.hop)
-        self.interpolation = mel_interpolation(config)
+        # A bin lies between two bands.
+        weights, bins = mel_interpolation(config), np.arange(config.vocoder_n_fft // 2 + 1)
+        self.band = np.minimum((weights > 0).argmax(0), config.mel_bands - 2)
+        self.weight, self.next_weight = weights[self.band, bins], weights[self.band + 1, bins]
 
-    def polar(self, seen: Array, state: State) -> tuple[Array, Array, Array]:
-        """Normalised log-mel and low band, with the frames around, -> amplitudes and phases.
+    def power(self, mel: Array) -> Array:
+        """Normalised log-mel (B, frames, bands) -> power of the bins."""
+        magnitude = np.exp(mel * np.float32(LOG_MEL_STD) + np.float32(LOG_MEL_MEAN))
+        amplitude = magnitude[..., self.band] * self.weight
+        amplitude += magnitude[..., self.band + 1] * self.next_weight
+        power: Array = amplitude * amplitude
+        return power
 
-        Cosines and sines of the phases; (B, frames, bins) each.
-        """
-        c = self.config
-        start, frames = FRAME_KERNEL - 1 - c.vocoder_look_ahead, seen.shape[1] - FRAME_KERNEL + 1
-        (logits,) = self.pitch(state, seen=seen)
-        cosine, sine, _ = self.excitation(self.excitation.pitch(logits, state))
-        now = seen[:, start : start + frames]
-        mel = now[..., : c.mel_bands] * np.float32(LOG_MEL_STD) + np.float32(LOG_MEL_MEAN)
-        power = (np.exp(mel) @ self.interpolation) ** 2
-        here = slice(1, 1 + c.low_bins)
-        real = now[..., c.mel_bands : c.mel_bands + c.low_bins]
-        imaginary = now[..., c.mel_bands + c.low_bins :]
+    def polar(self, found: Excited) -> tuple[Array, Array, Array]:
+        """Amplitudes, cosines and sines of the phases, (B, frames, bins) each."""
+        bands, bins = self.config.mel_bands, self.config.low_bins
+        power, here = self.power(found.now[..., :bands]), slice(1, 1 + bins)
+        real, imaginary = np.split(found.now[..., bands:], 2, -1)
         # The low band is relative to a level; each frame gets that of its mel. Its amplitudes are
         # the geometric mean of both: the mel is less resolved, the low band less exact.
         shape = real * real + imaginary * imaginary
         level = power[..., here].sum(-1, keepdims=True)
         shape *= level / (shape.sum(-1, keepdims=True) + np.float32(LOW_LEVEL_FLOOR))
-        power[..., here] = np.sqrt(power[..., here] * shape)
-        sign = self.excitation.sign[here]
-        cosine[..., here], sine[..., here] = unit(real * sign, imaginary * sign)
-        return np.sqrt(power + np.float32(BIN_FLOOR**2)), cosine, sine
+        power[..., here] = np.sqrt(power[..., here] * shape + np.float32(BIN_FLOOR**4))
+        sign = self.tracker.excitation.sign[here]
+        low_cosine, low_sine = unit(real * sign, imaginary * sign)
+        found.cosine[..., here], found.sine[..., here] = low_cosine, low_sine
+        power = np.minimum(
+            power + np.float32(BIN_FLOOR**2), np.float32(math.exp(2 * MAX_LOG_AMPLITUDE))
+        )
+        return np.sqrt(power), found.cosine, found.sine
 
     def __call__(self, normal: Array, state: State, last: bool) -> Array:
         """Normalised log-mel and low band (B, frames, channels) -> samples (B, n)."""
-        ahead = self.config.vocoder_look_ahead
-        seen = with_history(SOURCE_SEEN, normal, FRAME_KERNEL - 1, state, last, ahead)
-        if seen.shape[1] < FRAME_KERNEL:
-            nothing = np.zeros((len(normal), 0, self.interpolation.shape[1]), np.float32)
-            found = nothing, nothing, nothing
-        else:
-            found = self.polar(seen, state)
-        return self.synthesis(self.consistency(*found, state, last), state, last)
+        found = self.tracker(normal, state, last)
+        polar = no_frames(self.config, len(normal)) if found is None else self.polar(found)
+        return self.synthesis(self.consistency(*polar, state, last), state, last)
 
 
 class HifiGan:
@@ -95,9 +98,6 @@ class HifiGan:
     @staticmethod
     def history(config: CodecConfig) -> int:
         """Frames before one on which its samples depend."""
-        overlap = config.vocoder_n_fft // config.hop - 1
-        pitch = (FRAME_KERNEL - 1) * (1 + PITCH_BLOCKS) - config.vocoder_look_ahead
-        source = pitch + 2 * overlap + config.patch_frames - 1
         frames, rate = 0.0, 1
         residual = (max(HIFIGAN_RESIDUAL_KERNELS) - 1) * sum(HIFIGAN_DILATIONS)
         for stride, kernel in zip(config.hifigan_strides, config.hifigan_kernels, strict=True):
@@ -105,23 +105,25 @@ class HifiGan:
             rate *= stride
             frames += residual / rate
         generator = math.ceil(frames + (FRAME_KERNEL - 1) / rate)
-        return generator + max(source, FRAME_KERNEL - 1 - config.hifigan_look_ahead)
+        return generator + synthesis_history(config, PITCH_BLOCKS)
 
     def start(self, state: State, frame: int) -> None:
         """Begins a stream at a frame, by its number."""
-        self.source.excitation.start(state, frame)
+        self.source.tracker.excitation.start(state, frame)
 
     def __call__(self, mel: Array, low: Array, state: State, last: bool) -> Array:
         """Log-mel (B, frames, bands) and low band -> samples (B, n), not clipped."""
-        c = self.config
-        normal = np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
-        samples = self.source(normal, state, last)
+        seen, hop = normal(mel, low), self.config.hop
+        samples = self.source(seen, state, last)
         if SAMPLES in state:
             samples = np.concatenate([state[SAMPLES], samples], 1)
-        seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, c.hifigan_look_ahead)
-        frames = max(0, seen.shape[1] - FRAME_KERNEL + 1)
-        state[SAMPLES] = samples[:, frames * c.hop :].copy()
+        ahead = self.config.hifigan_look_ahead
+        history = max(FRAME_KERNEL - 1, ahead)
+        seen = with_history(SEEN, seen, history, state, last, ahead)
+        frames = max(0, seen.shape[1] - history)
+        state[SAMPLES] = samples[:, frames * hop :].copy()
         if not frames:
             return np.zeros((len(mel), 0), np.float32)
-        (result,) = self.network(state, seen=seen, source=samples[:, : frames * c.hop])
+        seen, source = seen[:, : frames + FRAME_KERNEL - 1], samples[:, : frames * hop]
+        (result,) = self.network(state, seen=seen, source=source)
         return result

@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pcodec.config import FRAME_KERNEL, PITCH_BLOCKS, CodecConfig
-from pcodec.dsp import COLUMN_WINDOW_FLOOR, LOG_MEL_MEAN, LOG_MEL_STD, OVERRELAXATION, hann
-from pcodec.runtime.excitation import Excitation
+from pcodec.dsp import COLUMN_WINDOW_FLOOR, OVERRELAXATION, hann
+from pcodec.runtime.excitation import Tracker, normal
 from pcodec.runtime.network import Network, Processor
-from pcodec.runtime.state import Array, State, StateKey, with_history
+from pcodec.runtime.state import Array, State, StateKey
 from pcodec.runtime.stft import Synthesis, spectrum, unit
-
-SEEN = StateKey("spectral", "seen")
-"""Frames of mel and low band that the first layers still see."""
 
 PIECES = StateKey("consistency", "pieces")
 """Windowed samples of the last frames, before the consistency step."""
@@ -80,59 +77,60 @@ class Consistency:
         return spectrum(amplitude, *unit(cosine, sine))
 
 
+def synthesis_history(config: CodecConfig, blocks: int) -> int:
+    """Frames on which samples depend, with so many blocks at the frame rate before the phases."""
+    layers = (FRAME_KERNEL - 1) * (1 + blocks) - config.vocoder_look_ahead
+    overlap = config.vocoder_n_fft // config.hop - 1
+    # The phases of a column's frames are made consistent together.
+    return layers + 2 * overlap + config.patch_frames - 1
+
+
+def no_frames(config: CodecConfig, batch: int) -> tuple[Array, Array, Array]:
+    """A spectrum in polar form without frames."""
+    nothing = np.zeros((batch, 0, config.vocoder_n_fft // 2 + 1), np.float32)
+    return nothing, nothing, nothing
+
+
 class SpectralVocoder:
     """Log-mel frames to samples: a spectrum per frame, then one inverse STFT."""
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
-        self.config, self.look_ahead = config, config.vocoder_look_ahead
-        self.excitation = Excitation(config)
-        self.consistency = Consistency(config)
-        self.pitch = Network(config, folder, "pitch", processor._replace(threads=1))
+        self.config = config
+        self.tracker = Tracker(config, folder, "pitch", processor)
         self.spectrum = Network(config, folder, "spectral", processor)
+        self.consistency = Consistency(config)
         self.synthesis = Synthesis(self.consistency.window, config.hop)
 
     @staticmethod
     def latency(config: CodecConfig) -> int:
         """Samples that the output waits for after the last one of its own frame."""
-        return config.vocoder_look_ahead * config.hop + (config.vocoder_n_fft - config.hop) // 2
+        return config.synthesis_delay
 
     @staticmethod
     def history(config: CodecConfig) -> int:
         """Frames before one on which its samples depend."""
-        layers = (FRAME_KERNEL - 1) * (1 + max(config.vocoder_blocks, PITCH_BLOCKS))
-        overlap = config.vocoder_n_fft // config.hop - 1
-        # The phases of a column's frames are made consistent together.
-        agreement = overlap + config.patch_frames - 1
-        return layers - config.vocoder_look_ahead + agreement + overlap
+        return synthesis_history(config, max(config.vocoder_blocks, PITCH_BLOCKS))
 
     def start(self, state: State, frame: int) -> None:
         """Begins a stream at a frame, by its number."""
-        self.excitation.start(state, frame)
+        self.tracker.excitation.start(state, frame)
 
     def polar(self, mel: Array, low: Array, state: State, last: bool) -> tuple[Array, Array, Array]:
         """Log-mel (B, frames, bands) and low band -> amplitudes, cosines and sines of the phases.
 
         (B, frames, bins) each, of the frames that are complete.
         """
-        ahead = self.look_ahead
-        normal = np.concatenate([(mel - LOG_MEL_MEAN) / LOG_MEL_STD, low], -1, dtype=np.float32)
-        seen = with_history(SEEN, normal, FRAME_KERNEL - 1, state, last, ahead)
-        frames = seen.shape[1] - FRAME_KERNEL + 1
-        if frames <= 0:
-            nothing = np.zeros((len(mel), 0, self.config.vocoder_n_fft // 2 + 1), np.float32)
-            return nothing, nothing, nothing
-        (logits,) = self.pitch(state, seen=seen)
-        pitch = self.excitation.pitch(logits, state)
-        cosine, sine, level = self.excitation(pitch)
-        start = FRAME_KERNEL - 1 - ahead
+        found = self.tracker(normal(mel, low), state, last)
+        if found is None:
+            return no_frames(self.config, len(mel))
         amplitude, cosine, sine = self.spectrum(
             state,
-            seen=seen,
-            now=seen[:, start : start + frames],
-            features=pitch.features(),
-            cosine=cosine,
-            sine=sine,
-            level=level,
+            seen=found.seen,
+            now=found.now,
+            features=found.pitch.features(),
+            cosine=found.cosine,
+            sine=found.sine,
+            level=found.level,
         )
         return amplitude, cosine, sine
 

@@ -284,29 +284,31 @@ def limit_gradient(x: Tensor) -> Tensor:
 class EnvelopeLoss(nn.Module):
     """Correlation of the envelopes of third-octave bands over 384 ms, modelled on STOI and ESTOI.
 
-    Taal et al. 2011, Jensen & Taal 2016; windows of 32 ms with half overlap, bands from 150 Hz to
-    7.6 kHz. Frames of silence, which STOI removes, are levelled by a floor 40 dB below the peak of
-    each band.
+    Taal et al. 2011, Jensen & Taal 2016; windows of 32 ms with half overlap, bands of 150 Hz to
+    7.6 kHz as far as the rate reaches. Frames of silence, which STOI removes, are levelled by a
+    floor 40 dB below the peak of each band.
     """
 
-    WINDOW, FRAMES, STEP = 512, 24, 4
-    """Samples; frames per segment and between segments."""
-    BANDS, LOWEST_HZ = 17, 150
+    HOP_SECONDS, FRAMES, STEP = 0.016, 24, 4
+    """Half a window; frames per segment and between segments."""
+    BANDS, LOWEST_HZ = 18, 150
 
     window: Tensor
     bands: Tensor
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
+        self.hop = round(self.HOP_SECONDS * sample_rate)
         centres = self.LOWEST_HZ * 2 ** (torch.arange(self.BANDS) / 3)
-        hz = torch.arange(self.WINDOW // 2 + 1)[:, None] * (sample_rate / self.WINDOW)
+        hz = torch.arange(self.hop + 1)[:, None] * (sample_rate / 2 / self.hop)
         inside = (hz >= centres * 2 ** (-1 / 6)) & (hz < centres * 2 ** (1 / 6))
-        self.register_buffer("window", torch.hann_window(self.WINDOW), persistent=False)
-        self.register_buffer("bands", inside.float(), persistent=False)
+        bands = inside[:, inside.any(0)].float()
+        self.register_buffer("window", torch.hann_window(2 * self.hop), persistent=False)
+        self.register_buffer("bands", bands, persistent=False)
 
     def power(self, x: Tensor) -> Tensor:
         """Samples (B, n) -> band powers (B, frames, bands)."""
-        pieces = x.unfold(-1, self.WINDOW, self.WINDOW // 2) * self.window
+        pieces = x.unfold(-1, 2 * self.hop, self.hop) * self.window
         return squared_length(torch.view_as_real(torch.fft.rfft(pieces))) @ self.bands
 
     def segments(self, power: Tensor, floor: Tensor) -> Tensor:

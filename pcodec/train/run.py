@@ -244,7 +244,7 @@ def run_stage(
     torch.manual_seed(settings.seed)
     networks = Networks(config)
     copied = []
-    for part in networks.PARTS:
+    for part in dict.fromkeys((*kind.needs, *kind.parts)):
         if folder := _find(f"{part}.safetensors", out, init):
             networks.load(folder, (part,))
             if folder != out and part in kind.needs:

@@ -26,6 +26,7 @@ from pcodec.graphs.blocks import (
 from pcodec.graphs.graph import Graph, Tensors
 from pcodec.networks.calibration import measured
 from pcodec.networks.checkpoint import Networks
+from pcodec.networks.excitation import seen as seen_by_networks
 from pcodec.networks.folding import fold
 from pcodec.networks.layers import ConvNeXtBlock
 from pcodec.networks.mel import level_of, normalize
@@ -124,9 +125,9 @@ def test_the_spectrum_is_that_in_torch_within_four_percent(trained):
     made, folder = trained
     vocoder = SpectralVocoder(CONFIG, folder, ONE)
     mel, low = torch.from_numpy(MELS), torch.from_numpy(LOWS)
-    np.testing.assert_allclose(SEEN, made.spectral.seen(mel, low), atol=1e-6)
+    np.testing.assert_allclose(SEEN, seen_by_networks(mel, low), atol=1e-6)
     seen = np.pad(SEEN, ((0, 0), (5, 1), (0, 0)))
-    (logits,) = vocoder.pitch(seen=seen)
+    (logits,) = vocoder.tracker.network(seen=seen)
     close(logits, made.spectral.excitation.logits(torch.from_numpy(SEEN)), 0.04)
     pitch = made.spectral.excitation.pitch(torch.from_numpy(logits))
     (cosine, sine), level = made.spectral.excitation(pitch)

@@ -57,7 +57,7 @@ options = {{ {options} }}
         "end_to_end": "mel = 2.0, commitment = 1.0, disturbance = 2.0",
         "joint": "mel = 2.0, free = 0.0",
         "refine": "mel = 2.0, adversarial = 1.0, adversarial_items = 1",
-        "hifigan": "adversarial = 1.0",
+        "hifigan": "adversarial = 1.0, envelope = 1.0",
         "concealment": "disturbance = 1.0",
         "entropy": "",
     }.items()
@@ -362,7 +362,7 @@ def test_a_step_keeps_to_its_device_and_waits_for_nothing(name, monkeypatch):
     # the CPU. On a GPU either would cost time, or fail.
     kind, adam = stage_class(name), torch.optim.AdamW
     monkeypatch.setattr(torch.optim, "AdamW", lambda *a, fused, **k: adam(*a, **k))
-    options = {"adversarial": 1.0, "disturbance": 1.0}
+    options = {"adversarial": 1.0, "disturbance": 1.0, "envelope": 1.0}
     options = {k: v for k, v in options.items() if k in kind.options}
     networks = Networks(SMALL).to("meta")
     stage = kind(networks, Settings(steps=1, batch=2, columns=12, options=options))

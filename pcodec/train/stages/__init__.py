@@ -28,7 +28,9 @@ STAGES = {
     "joint": Entry("Joint", "decoder and vocoder together; the bitstream stays"),
     "end_to_end": Entry("EndToEnd", "all of these together; a new bitstream"),
     "refine": Entry("Refine", "decoder and vocoder against an adversary; the bitstream stays"),
-    "hifigan": Entry("HifiGanVocoder", "the paper's vocoder, for comparison; slow; optional"),
+    "hifigan": Entry(
+        "HifiGanVocoder", "the paper's vocoder behind a source, for comparison; optional"
+    ),
     "concealment": Entry("ConcealmentModel", "the prediction of lost columns; optional"),
     "entropy": Entry(
         "Entropy", "the probability model of indices, for `encode --compact`; optional"

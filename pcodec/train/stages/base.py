@@ -17,7 +17,7 @@ from pcodec.errors import PcodecError, nearest
 from pcodec.eval import metrics
 from pcodec.networks.calibration import measured
 from pcodec.networks.checkpoint import Networks
-from pcodec.networks.excitation import Pitch
+from pcodec.networks.excitation import Pitch, seen
 from pcodec.networks.mel import level_of, normalize
 from pcodec.train.adversary import Adversary, Logs, Losses
 from pcodec.train.discriminators import SpectrogramDiscriminator
@@ -338,7 +338,7 @@ class Waveform(Stage):
             wanted = torch.fft.rfft(framed.unfold(-1, stft.n_fft, stft.hop) * stft.window)
             pitch = track_pitch(framed, wanted, n.spectral.excitation)
         with self.autocast():
-            logits = n.spectral.excitation.logits(n.spectral.seen(mel, low))
+            logits = n.spectral.excitation.logits(seen(mel, low))
             tracking = pitch_loss(logits, pitch)
             # The last items get the predicted pitch and pulses, as in decoding.
             forced = len(mel) - round(self.settings.options.get("free", 0.5) * len(mel))

@@ -1,4 +1,4 @@
-"""Stage: HiFi-GAN, the paper's vocoder."""
+"""Stage: HiFi-GAN, the paper's vocoder, behind a source."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ class HifiGanVocoder(Waveform):
     """HiFi-GAN, the paper's vocoder, on the output of the frozen decoder."""
 
     name = "hifigan"
-    options: ClassVar[tuple[str, ...]] = (
-        "adversarial",
-        "adversarial_items",
-        "disturbance",
-        "envelope",
-    )
+    options: ClassVar[tuple[str, ...]] = tuple(x for x in Waveform.options if x != "free")
     parts: ClassVar[tuple[str, ...]] = ("hifigan",)
     needs: ClassVar[tuple[str, ...]] = ("encoder", "codebook", "decoder", "spectral")
     vocoder: ClassVar[str] = "hifigan"
@@ -41,8 +36,10 @@ class HifiGanVocoder(Waveform):
         n = self.networks
         with torch.no_grad():
             _, decoded = self.reconstruct(samples)
+            # In float32, as harmonics multiply the error of a phase.
+            source = n.hifigan.source(*decoded)
         with self.autocast():
-            output = n.hifigan(*decoded).float()
+            output = n.hifigan(*decoded, source=source).float()
         target = self.crop(samples)
         waveform = self.waveform_loss(output, target)
         losses = {"total": 15 * waveform, "waveform": waveform}
