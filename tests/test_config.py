@@ -75,11 +75,20 @@ def test_the_latency_is_the_longest_that_a_sample_waits(small_model, vocoder):
 
 
 @pytest.mark.parametrize("vocoder", ["spectral", "hifigan"])
-def test_a_deeper_model_is_decoded_from_the_middle_as_from_the_start(tmp_path, speech, vocoder):
-    # Deeper than 64 columns of the past, where the shipped model sees less.
-    deep = dataclasses.replace(SMALL, decoder_blocks=12, vocoder_blocks=20)
-    codec = pcodec.load(str(model_of(tmp_path / "deep", deep)), vocoder)
-    assert codec.warm_up > pcodec.load(vocoder=vocoder).warm_up
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        # Deeper than 64 columns of the past, where the shipped model sees less.
+        {"decoder_blocks": 12, "vocoder_blocks": 20},
+        # Further than the taps of a layer.
+        {"vocoder_look_ahead": 5},
+    ],
+)
+def test_another_model_is_decoded_from_the_middle_as_from_the_start(
+    tmp_path, speech, vocoder, sizes
+):
+    other = dataclasses.replace(SMALL, **sizes)
+    codec = pcodec.load(str(model_of(tmp_path / "other", other)), vocoder)
     out = io.BytesIO()
     encode_stream(codec, [speech], 16000, out)
     whole, part = (

@@ -36,6 +36,31 @@ def test_a_vocoder_looks_no_further_ahead_than_it_says(name, ahead):
         assert difference[:, 20 * 128 :].max() > 0
 
 
+def test_an_untrained_hifigan_gives_its_source():
+    vocoder, inputs = VOCODERS["hifigan"], (torch.randn(2, 40, 80) - 4, torch.randn(2, 40, 64))
+    with torch.no_grad():
+        assert torch.equal(vocoder(*inputs), vocoder.source(*inputs))
+
+
+def test_the_source_is_the_low_band_at_the_level_of_the_mel(speech):
+    front_end, source = MelSpectrogram(CONFIG), VOCODERS["hifigan"].source
+    with torch.no_grad():
+        mel, low = front_end(torch.from_numpy(speech[: len(speech) // 512 * 512])[None])
+        # Networks see it divided by its level, which is the mel's business.
+        samples = source(mel, low / 5)
+        again = front_end(samples)[1]
+    error = (again - low).square().sum() / low.square().sum()
+    assert error < 10**-1.2
+
+
+def test_no_low_band_has_a_gradient_of_numbers():
+    inputs = torch.randn(1, 8, 80) - 4, torch.zeros(1, 8, 64)
+    for x in inputs:
+        x.requires_grad_()
+    VOCODERS["hifigan"](*inputs).square().sum().backward()
+    assert all(torch.isfinite(x.grad).all() for x in inputs)
+
+
 def test_the_encoder_is_causal_and_the_decoder_looks_one_column_ahead():
     encoder, decoder = PatchEncoder(CONFIG), PatchDecoder(CONFIG)
     mel, low, latents = torch.randn(1, 80, 80), torch.randn(1, 80, 64), torch.randn(1, 20, 24, 12)

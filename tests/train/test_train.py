@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from conftest import SMALL, SPEECH, TINY_CODEC
+from safetensors.torch import load_file
 
 import pcodec
 from pcodec import AudioError
@@ -112,6 +113,23 @@ def test_all_stages_train_from_a_folder_and_make_a_model_that_works(folder, trai
         codec = pcodec.load(str(out), vocoder=vocoder)
         assert len(codec.from_tokens(codec.to_tokens(speech))) >= len(speech)
     assert len(pcodec.decode(data, model=str(out))[0]) == len(speech)
+
+
+def test_hifigan_has_the_pitch_of_the_spectral_vocoder_and_is_not_resumed_with_another(
+    folder, train
+):
+    assert train("all", "--skip", "concealment", "--skip", "entropy") == 0
+    spectral, hifigan = (
+        load_file(folder / f"out/{x}.safetensors") for x in ("spectral", "hifigan")
+    )
+    pitch = {name: x for name, x in spectral.items() if ".excitation." in name}
+    assert pitch
+    for name, tensor in pitch.items():
+        assert torch.equal(tensor, hifigan[name.replace("spectral.", "hifigan.source.")])
+    (folder / "out/state/refine.pt").unlink()
+    assert train("refine", "--steps", 4) == 0
+    with pytest.raises(PcodecError, match=r"hifigan\.pt: the state of other networks"):
+        train("hifigan", "--steps", 4)
 
 
 def test_a_stage_goes_on_where_it_was_saved(folder, train):

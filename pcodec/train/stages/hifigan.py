@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,13 @@ class HifiGanVocoder(Waveform):
         excitation = networks.hifigan.source.excitation
         excitation.load_state_dict(networks.spectral.excitation.state_dict())
         excitation.requires_grad_(False)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        n = self.networks
+        own, wanted = n.hifigan.source.excitation, n.spectral.excitation.state_dict()
+        if not all(torch.equal(x, wanted[name]) for name, x in own.state_dict().items()):
+            raise ValueError("the pitch is that of another spectral vocoder")
 
     def make_discriminator(self) -> nn.Module:
         return WaveformDiscriminator()
