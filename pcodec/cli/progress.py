@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from pcodec.errors import shown
 
@@ -29,44 +28,49 @@ class Progress:
         self.stopped = False
         self._lock, self._done = threading.Lock(), 0
         self._many = len(files) > 1
-        layout = "{desc}: {n:.1f}/{total_fmt} s {bar:20} [{elapsed}, {rate_fmt} real time]"
-        if self._many:
-            layout = "{desc}: {postfix[0]}/{postfix[1]} files, {postfix[2]}, {n:.0f} s of audio"
-            layout += " [{elapsed}<{postfix[3]}, {rate_fmt} real time]"
-        self._bar: Any = tqdm(
-            desc=name,
-            total=None if seconds is None else round(seconds, 2),
-            unit="s",
-            disable=quiet or sys.stderr is None or not sys.stderr.isatty(),
-            bar_format=layout,
-            postfix=[0, len(files), "? files/s", "?"] if self._many else None,
-            leave=False,
-        )
+        self._bar: Any = None
+        if not quiet and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm  # loads slowly
+
+            layout = "{desc}: {n:.1f}/{total_fmt} s {bar:20} [{elapsed}, {rate_fmt} real time]"
+            if self._many:
+                layout = "{desc}: {postfix[0]}/{postfix[1]} files, {postfix[2]}, {n:.0f} s of audio"
+                layout += " [{elapsed}<{postfix[3]}, {rate_fmt} real time]"
+            self._bar = tqdm(
+                desc=name,
+                total=None if seconds is None else round(seconds, 2),
+                unit="s",
+                bar_format=layout,
+                postfix=[0, len(files), "? files/s", "?"] if self._many else None,
+                leave=False,
+            )
         self._started, self._bytes = time.perf_counter(), 0
-        self._sizes = {} if self._bar.disable else {file: _size(file) for file in files}
+        self._sizes = {file: _size(file) for file in files} if self._bar is not None else {}
 
     def update(self, seconds: float) -> None:
         """Adds seconds of finished audio; KeyboardInterrupt if `stopped` is set."""
         if self.stopped:
             raise KeyboardInterrupt
-        with self._lock:
-            self._bar.update(seconds)
+        if self._bar is not None:
+            with self._lock:
+                self._bar.update(seconds)
 
     def next_file(self, file: Path) -> None:
         """Counts a finished file."""
-        if not self._many or self._bar.disable:
+        if not self._many or self._bar is None:
             return
         with self._lock:
             self._done += 1
             self._bytes += self._sizes[file]
             took = time.perf_counter() - self._started
             share = self._bytes / max(1, sum(self._sizes.values()))
-            eta = tqdm.format_interval(took / share - took) if share else "?"
+            eta = self._bar.format_interval(took / share - took) if share else "?"
             self._bar.postfix[0] = self._done
             self._bar.postfix[2:] = f"{self._done / took:.1f} files/s", eta
 
     def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _size(file: Path) -> int:
