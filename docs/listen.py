@@ -31,6 +31,7 @@ CODECS = (
 
 def main() -> None:
     """Runs it."""
+    (DOCS / "listen").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
         for name in CODECS:
             try:
