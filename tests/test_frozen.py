@@ -1,7 +1,7 @@
 """What was written by bitstream 1.0 is decoded for ever, and no worse than it was.
 
-The golden files are the shipped sentence, coded when the bitstream was frozen. They never change: when
-a test of them fails, the model is wrong, not the file.
+The golden files are the shipped sentence, coded when the bitstream was frozen. They never change:
+when a test of them fails, the model is wrong, not the file.
 """
 
 import hashlib
