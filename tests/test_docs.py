@@ -279,7 +279,7 @@ columns = 12
 steps = 2
 batch = 2
 columns = 12
-[joint]
+[refine]
 steps = 2
 batch = 2
 columns = 12
