@@ -15,6 +15,9 @@ CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD = 4, 1
 PITCH_WIDTH, PITCH_BLOCKS = 128, 2
 """Size of the pitch network of the vocoders; the same in every model."""
 
+SOURCE_BLOCKS = 3
+"""Blocks of the network that predicts the amplitudes of HiFi-GAN's source."""
+
 ENTROPY_NEAR, ENTROPY_FAR = (1, 2, 3, 4), (0, 3, 6)
 """Context of the entropy model, in columns back from the current one: where its first layer sees
 indices, and where its second layer sees outputs of the first."""

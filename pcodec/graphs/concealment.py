@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pcodec.config import CONCEALMENT_TAPS, CodecConfig
+from pcodec.config import CONCEALMENT_LOOK_AHEAD, CONCEALMENT_TAPS, CodecConfig
 from pcodec.graphs.blocks import blocks
-from pcodec.graphs.graph import Graph, Tensors
+from pcodec.graphs.graph import LAST, Graph, Tensors
 
 
 def concealment(c: CodecConfig, tensors: Tensors) -> list[Graph]:
@@ -21,4 +21,14 @@ def correction(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
     channels = 2 * c.rows * c.latent_dim + 1
     x = g.convolution(seen, tensors / "embed", CONCEALMENT_TAPS, channels)
     x = blocks(g, x, tensors / "blocks")
-    return g.dense(g.norm(x, tensors / "norm"), tensors / "head")
+    own = g.dense(g.norm(x, tensors / "norm"), tensors / "head")
+    # Part of the way to the column after, where that is known.
+    place, size = CONCEALMENT_TAPS - 1 - CONCEALMENT_LOOK_AHEAD, channels // 2
+    held = g.slice(g.slice(seen, place, -CONCEALMENT_LOOK_AHEAD), 0, size, axis=3)
+    after = g.slice(seen, place + 1, LAST)
+    received, lost = (
+        g.slice(after, start, stop, axis=3) for start, stop in ((size, 2 * size), (2 * size, LAST))
+    )
+    known = g.affine(lost, -1, 1)
+    step = g.add("Sub", received, g.add("Mul", held, known))
+    return g.add("Add", own, g.add("Mul", step, g.weight(tensors, "between")))

@@ -10,19 +10,19 @@ from pcodec.config import (
     CodecConfig,
 )
 from pcodec.graphs.graph import LAST, Graph, Tensors
-from pcodec.graphs.spectral import pitch
+from pcodec.graphs.spectral import float_network, pitch
 
 
 def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
-    """Graphs of the pitch, and of the generator.
+    """Graphs of the source, pitch and amplitudes, and of the generator.
 
     "seen" is the normalised log-mel and low band, with the frames around.
     """
-    first, g, tensors = Graph("hifigan_pitch"), Graph("hifigan"), tensors / "hifigan"
+    first, g, tensors = Graph("hifigan_source"), Graph("hifigan"), tensors / "hifigan"
     channels = c.mel_bands + 2 * c.low_bins
-    excitation = tensors / "source" / "excitation"
-    logits = pitch(first, c, excitation, first.frames("seen", channels))
-    first.output_frames("logits", logits)
+    seen, own = first.frames("seen", channels), tensors / "source"
+    first.output_frames("logits", pitch(first, c, own / "excitation", seen))
+    first.output_frames("amplitudes", float_network(first, c, own / "amplitudes", seen))
     x, source = g.frames("seen", channels), g.input("source", "B", "samples")
     x = g.convolution(x, tensors / "embed", FRAME_KERNEL, channels)
     x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])

@@ -41,6 +41,11 @@ def pitch(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
     tensors: of an `Excitation`. Harmonics multiply the phase of the pulses by their numbers, so
     it is in float32.
     """
+    return float_network(g, c, tensors, seen)
+
+
+def float_network(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
+    """A convolution, blocks and a dense layer, all in float32."""
     x = g.convolution(seen, tensors / "embed", FRAME_KERNEL, c.mel_bands + 2 * c.low_bins)
     x = blocks(g, x, tensors / "blocks", float_block)
     return g.dense(g.norm(x, tensors / "norm"), tensors / "head")

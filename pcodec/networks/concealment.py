@@ -10,7 +10,7 @@ from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 
 
 class Concealment(nn.Module):
-    """Predicts lost columns as a correction of the last one received before.
+    """Predicts lost columns as a correction of those received around them.
 
     It sees which columns are lost, and zeros in their place. So it predicts each column of a burst
     directly, and its errors do not accumulate. It also sees one column after a lost one, where
@@ -22,6 +22,8 @@ class Concealment(nn.Module):
         width, blocks = config.concealment_width, config.concealment_blocks
         size = config.rows * config.latent_dim
         self.embed = CausalConv(2 * size + 1, width, CONCEALMENT_TAPS, CONCEALMENT_LOOK_AHEAD)
+        # How far from the column before to the one after; the network corrects that.
+        self.between = nn.Parameter(torch.full((size,), 0.5))
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, 3 * width, COLUMN_KERNEL, 1 / blocks) for _ in range(blocks)
         )
@@ -49,8 +51,11 @@ class Concealment(nn.Module):
         # The column after the last one is unknown, so it counts as lost.
         held = torch.cat([held, held[:, -1:]], 1)
         missing = torch.cat([missing, torch.ones_like(missing[:, :1])], 1)
-        x = self.embed(torch.cat([held, held * ~missing, missing.to(held)], -1))
+        received = held * ~missing
+        x = self.embed(torch.cat([held, received, missing.to(held)], -1))
         for block in self.blocks:
             x = block(x)
-        result: Tensor = held + self.head(self.norm(x)) * missing
-        return result[:, :-1].unflatten(-1, latents.shape[2:])
+        step = self.between * (received[:, 1:] - held[:, :-1]) * ~missing[:, 1:]
+        correction = self.head(self.norm(x))[:, :-1] + step
+        result: Tensor = held[:, :-1] + correction * missing[:, :-1]
+        return result.unflatten(-1, latents.shape[2:])

@@ -8,6 +8,8 @@ the pitch are not folded.
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -27,8 +29,8 @@ independent inputs. Speech reaches this many."""
 GELU_LOW = -0.18
 """Just below the minimum of GELU, -0.17."""
 
-FLOAT = ".excitation."
-"""In the names of blocks that stay float: those of the pitch."""
+FLOAT = re.compile(r"\.(excitation|source)\.")
+"""In the names of blocks that stay float: those of the pitch, and of HiFi-GAN's source."""
 
 Tensors = dict[str, Tensor]
 
@@ -110,12 +112,12 @@ def reach_of(tensors: Tensors) -> Reach:
 def _blocks(tensors: Tensors) -> list[str]:
     end = "expand.weight"
     blocks = (name.removesuffix(end) for name in tensors if name.endswith("." + end))
-    return [block for block in blocks if FLOAT not in block]
+    return [block for block in blocks if not FLOAT.search(block)]
 
 
 def has_bytes(block: str) -> bool:
     """Whether a block, by the beginning of its names, runs with bytes."""
-    return FLOAT not in block and not block.startswith("encoder.")
+    return not FLOAT.search(block) and not block.startswith("encoder.")
 
 
 def _scalings(tensors: Tensors, block: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ from pcodec.config import (
     HIFIGAN_DILATIONS,
     HIFIGAN_RESIDUAL_KERNELS,
     HIFIGAN_SLOPE,
+    SOURCE_BLOCKS,
     CodecConfig,
 )
 from pcodec.dsp import (
@@ -23,7 +24,7 @@ from pcodec.dsp import (
     mel_interpolation,
 )
 from pcodec.networks.excitation import Excitation, seen
-from pcodec.networks.layers import CausalConv
+from pcodec.networks.layers import CausalConv, ConvNeXtBlock
 from pcodec.networks.spectral import Consistency, Spectrum
 from pcodec.networks.stft import InverseSTFT, unit
 
@@ -74,12 +75,43 @@ class ResidualBlocks(nn.Module):
         return total / len(self.stacks)
 
 
+class Amplitudes(nn.Module):
+    """Predicts how the amplitudes of a `Source` differ from those interpolated from the mel."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width, bins = config.hifigan_width, config.vocoder_n_fft // 2 + 1
+        channels = config.mel_bands + 2 * config.low_bins
+        self.embed = CausalConv(channels, width, FRAME_KERNEL, config.vocoder_look_ahead)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 1 / SOURCE_BLOCKS)
+            for _ in range(SOURCE_BLOCKS)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 2 * bins)
+        # Initially they do not differ.
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, normal: Tensor) -> Tensor:
+        """`seen`, (B, frames, channels) -> (B, frames, 2 * bins).
+
+        First the correction of the log-amplitudes, then how much of the excitation's log-level is
+        added to it: 0 where harmonics are not to be resolved.
+        """
+        x = self.embed(normal)
+        for block in self.blocks:
+            x = block(x)
+        y: Tensor = self.head(self.norm(x))
+        return y
+
+
 class Source(nn.Module):
     """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n).
 
-    Amplitudes interpolated from the mel, phases of the low band, above it those of the excitation:
-    harmonics and pulses are in their places, so that the generator need not invent them. Not
-    compiled, as its overlapping columns would be ten times slower.
+    Amplitudes predicted as a correction of the mel, phases of the low band, above it those of the
+    excitation: harmonics and pulses are in their places, so that the generator need not invent
+    them.
     """
 
     interpolation: Tensor
@@ -88,15 +120,16 @@ class Source(nn.Module):
         super().__init__()
         self.low_bins = config.low_bins
         self.excitation = Excitation(config)
+        self.amplitudes = Amplitudes(config)
         self.consistency = Consistency(config)
         self.inverse_stft = InverseSTFT(config.vocoder_n_fft, config.hop)
         interpolation = torch.from_numpy(mel_interpolation(config))
         self.register_buffer("interpolation", interpolation, persistent=False)
 
-    def spectrum(self, mel: Tensor, low: Tensor) -> Spectrum:
-        """Log-mel and low band -> the spectrum of each frame."""
+    def spectrum(self, mel: Tensor, low: Tensor, amplitudes: Tensor) -> Spectrum:
+        """Log-mel, low band and output of `Amplitudes` -> the spectrum of each frame."""
         pitch = self.excitation.pitch(self.excitation.logits(seen(mel, low)))
-        (cosine, sine), _ = self.excitation(pitch)
+        (cosine, sine), voice = self.excitation(pitch)
         power = (mel.float().exp() @ self.interpolation).square()
         real, imaginary = low.float().chunk(2, -1)
         here = slice(1, 1 + self.low_bins)
@@ -113,11 +146,22 @@ class Source(nn.Module):
             torch.cat([x[..., :1], own, x[..., 1 + self.low_bins :]], -1)
             for x, own in ((cosine, low_cosine), (sine, low_sine))
         )
-        return Spectrum(0.5 * (power + BIN_FLOOR**2).log(), cosine, sine)
+        correction, gate = amplitudes.float().chunk(2, -1)
+        log_amplitude = 0.5 * (power + BIN_FLOOR**2).log() + correction + gate * voice
+        return Spectrum(log_amplitude, cosine, sine)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def synthesize(self, mel: Tensor, low: Tensor, amplitudes: Tensor) -> Tensor:
+        """Log-mel, low band and output of `Amplitudes` -> samples (B, n).
+
+        Not compiled, as its overlapping columns would be ten times slower.
+        """
+        spectrum = self.consistency(self.spectrum(mel, low, amplitudes))
+        samples: Tensor = self.inverse_stft(spectrum.complex())
+        return samples
+
     def forward(self, mel: Tensor, low: Tensor) -> Tensor:
-        samples: Tensor = self.inverse_stft(self.consistency(self.spectrum(mel, low)).complex())
+        samples: Tensor = self.synthesize(mel, low, self.amplitudes(seen(mel, low)))
         return samples
 
 

@@ -153,6 +153,8 @@ class Excited(NamedTuple):
     """Of the excitation's phase, (B, frames, bins)."""
     level: Array
     """Of the excitation, its logarithm."""
+    rest: list[Array]
+    """What the network gives beside the pitch."""
 
 
 class Tracker:
@@ -161,7 +163,7 @@ class Tracker:
     def __init__(
         self, config: CodecConfig, folder: Path, network: str, processor: Processor
     ) -> None:
-        """network: name of the graph of the pitch."""
+        """network: name of the graph of the pitch, and perhaps of more."""
         self.look_ahead = config.vocoder_look_ahead
         self.network = Network(config, folder, network, processor._replace(threads=1))
         self.excitation = Excitation(config)
@@ -173,6 +175,6 @@ class Tracker:
         frames, start = seen.shape[1] - FRAME_KERNEL + 1, FRAME_KERNEL - 1 - ahead
         if frames <= 0:
             return None
-        (logits,) = self.network(state, seen=seen)
+        logits, *rest = self.network(state, seen=seen)
         pitch = self.excitation.pitch(logits, state)
-        return Excited(seen, seen[:, start : start + frames], pitch, *self.excitation(pitch))
+        return Excited(seen, seen[:, start : start + frames], pitch, *self.excitation(pitch), rest)

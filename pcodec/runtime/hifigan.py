@@ -12,6 +12,7 @@ from pcodec.config import (
     HIFIGAN_DILATIONS,
     HIFIGAN_RESIDUAL_KERNELS,
     PITCH_BLOCKS,
+    SOURCE_BLOCKS,
     CodecConfig,
 )
 from pcodec.dsp import (
@@ -40,7 +41,7 @@ class Source:
 
     def __init__(self, config: CodecConfig, folder: Path, processor: Processor) -> None:
         self.config = config
-        self.tracker = Tracker(config, folder, "hifigan_pitch", processor)
+        self.tracker = Tracker(config, folder, "hifigan_source", processor)
         self.consistency = Consistency(config)
         self.synthesis = Synthesis(self.consistency.window, config.hop)
         # A bin lies between two bands.
@@ -70,10 +71,12 @@ class Source:
         sign = self.tracker.excitation.sign[here]
         low_cosine, low_sine = unit(real * sign, imaginary * sign)
         found.cosine[..., here], found.sine[..., here] = low_cosine, low_sine
-        power = np.minimum(
-            power + np.float32(BIN_FLOOR**2), np.float32(math.exp(2 * MAX_LOG_AMPLITUDE))
+        correction, gate = np.split(found.rest[0], 2, -1)
+        amplitude = np.sqrt(power + np.float32(BIN_FLOOR**2)) * np.exp(
+            correction + gate * found.level
         )
-        return np.sqrt(power), found.cosine, found.sine
+        most = np.float32(math.exp(MAX_LOG_AMPLITUDE))
+        return np.minimum(amplitude, most), found.cosine, found.sine
 
     def __call__(self, normal: Array, state: State, last: bool) -> Array:
         """Normalised log-mel and low band (B, frames, channels) -> samples (B, n)."""
@@ -105,7 +108,7 @@ class HifiGan:
             rate *= stride
             frames += residual / rate
         generator = math.ceil(frames + (FRAME_KERNEL - 1) / rate)
-        return generator + synthesis_history(config, PITCH_BLOCKS)
+        return generator + synthesis_history(config, max(PITCH_BLOCKS, SOURCE_BLOCKS))
 
     def start(self, state: State, frame: int) -> None:
         """Begins a stream at a frame, by its number."""

@@ -68,14 +68,18 @@ class SpectrogramDiscriminator(nn.Module):
     GROUP = 8
     """Bins per pixel."""
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 48, above: float = 0.0) -> None:
+        """above: lowest frequency that it sees, relative to half the sample rate."""
         super().__init__()
+        self.above = above
         self.embeds, self.places = nn.ModuleList(), nn.ParameterList()
         self.layers, self.finals = nn.ModuleList(), nn.ModuleList()
         for n_fft in self.SIZES:
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
             self.embeds.append(weight_norm(nn.Conv2d(2 * self.GROUP, width, 3, 1, 1)))
-            self.places.append(torch.zeros(1, width, 1, n_fft // 2 // self.GROUP))
+            self.places.append(
+                torch.zeros(1, width, 1, n_fft // 2 // self.GROUP - self.lowest(n_fft))
+            )
             self.layers.append(
                 nn.ModuleList(
                     weight_norm(nn.Conv2d(width, width, 3, stride, 1))
@@ -84,10 +88,15 @@ class SpectrogramDiscriminator(nn.Module):
             )
             self.finals.append(weight_norm(nn.Conv2d(width, 1, 3, padding=1)))
 
+    def lowest(self, n_fft: int) -> int:
+        """The first group of bins that it sees."""
+        return round(self.above * n_fft / 2 / self.GROUP)
+
     def image(self, samples: Tensor, n_fft: int) -> Tensor:
         """Samples (B, n) -> (B, 2 * GROUP, frames, groups of bins), channels last."""
         pieces = samples.unfold(-1, n_fft, n_fft // 4) * getattr(self, f"window{n_fft}")
-        spectrum = torch.view_as_real(torch.fft.rfft(pieces))[:, :, :-1]
+        spectrum = torch.view_as_real(torch.fft.rfft(pieces))
+        spectrum = spectrum[:, :, self.lowest(n_fft) * self.GROUP : -1]
         # Magnitudes are compressed to their power 0.3, so that quiet parts count too.
         power = squared_length(spectrum)[..., None] + 1e-6
         pixels = (spectrum * (-0.35 * power.log()).exp()).unflatten(2, (-1, self.GROUP))

@@ -181,7 +181,7 @@ def test_phases_and_samples_are_those_in_torch(trained):
 def test_hifigan_is_that_in_torch(trained):
     made, folder = trained
     result = HifiGan(CONFIG, folder, ONE)(MELS, LOWS, {}, last=True)
-    close(result, made.hifigan(torch.from_numpy(MELS), torch.from_numpy(LOWS)), 1e-4)
+    close(result, made.hifigan(torch.from_numpy(MELS), torch.from_numpy(LOWS)), 3e-4)
 
 
 def test_the_mel_of_samples_is_that_in_torch(trained):

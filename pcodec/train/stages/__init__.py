@@ -27,7 +27,9 @@ STAGES = {
     "vocoder": Entry("Vocoder", "the spectral vocoder; the first stage after which there is sound"),
     "joint": Entry("Joint", "decoder and vocoder together; the bitstream stays"),
     "end_to_end": Entry("EndToEnd", "all of these together; a new bitstream"),
-    "refine": Entry("Refine", "decoder and vocoder against an adversary; the bitstream stays"),
+    "refine": Entry(
+        "Refine", "encoder, decoder and vocoder against an adversary; the bitstream stays"
+    ),
     "hifigan": Entry(
         "HifiGanVocoder", "the paper's vocoder behind a source, for comparison; optional"
     ),

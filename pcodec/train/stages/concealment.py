@@ -33,9 +33,9 @@ class ConcealmentModel(Stage):
 
     @staticmethod
     def draw_losses(batch: int, columns: int, device: torch.device | None = None) -> Tensor:
-        """Random lost columns (batch, columns), bool: 2 to 32 % per item, in bursts of up to 6."""
+        """Random lost columns (batch, columns), bool: 2 to 42 % per item, in bursts of up to 6."""
         longest = torch.randint(1, 7, (batch, 1), device=device)
-        share = 0.02 + 0.3 * torch.rand(batch, 1, device=device)
+        share = 0.02 + 0.4 * torch.rand(batch, 1, device=device)
         begins = torch.rand(batch, columns, device=device) < share / ((longest + 1) / 2)
         length = 1 + (longest * torch.rand(batch, columns, device=device)).long()
         lost = torch.zeros(batch, columns, dtype=torch.bool, device=device)

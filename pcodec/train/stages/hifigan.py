@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pcodec.networks.checkpoint import Networks
+from pcodec.networks.excitation import seen
 from pcodec.train.adversary import Losses
 from pcodec.train.discriminators import WaveformDiscriminator
 from pcodec.train.stages.base import Settings, Waveform
@@ -43,8 +44,10 @@ class HifiGanVocoder(Waveform):
         n = self.networks
         with torch.no_grad():
             _, decoded = self.reconstruct(samples)
-            # In float32, as harmonics multiply the error of a phase.
-            source = n.hifigan.source(*decoded)
+        with self.autocast():
+            amplitudes = n.hifigan.source.amplitudes(seen(*decoded))
+        # In float32, as harmonics multiply the error of a phase.
+        source = n.hifigan.source.synthesize(*decoded, amplitudes)
         with self.autocast():
             output = n.hifigan(*decoded, source=source).float()
         target = self.crop(samples)
