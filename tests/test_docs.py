@@ -170,6 +170,15 @@ def test_every_option_has_help_and_every_argument_is_explained(name, parameter):
         assert re.search(rf"\b{word}s?\b", text, re.IGNORECASE), f"{word} is not explained"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_line_within_code_begins_as_a_list_or_a_heading_would(path):
+    # Markdown ends the paragraph there, and its code with it.
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for paragraph in text.split("\n\n"):
+        for end in re.finditer(r"\n(?=\s*([-+*>#]|\d+\.) )", paragraph):
+            assert paragraph[: end.start()].count("`") % 2 == 0, paragraph
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_python_of_the_documentation_is_python(path):
     for language, text in fences(path):
