@@ -33,7 +33,9 @@ from pcodec.eval.metrics import RATE, or_nan
 from pcodec.networks.checkpoint import replaced
 from pcodec.pcx.transcode import encode_stream
 
-STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.0)
+STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.0, 5.0)
+OFFERED = 3.0
+"""The largest strength in a model's table: beyond, speech falls apart."""
 METRICS = ("pesq", "stoi", "estoi")
 
 
@@ -104,7 +106,7 @@ def main() -> None:
     if options.write:
         path = models.find(options.model).folder / "config.json"
         about: dict[str, Any] = json.loads(path.read_text())
-        about["rates"] = rates
+        about["rates"] = [rate for rate in rates if rate[0] <= OFFERED]
         with replaced(path) as part:
             part.write_text(json.dumps(about, indent=2) + "\n")
 
