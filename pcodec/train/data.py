@@ -168,8 +168,9 @@ class Batches:
     """Endless augmented batches, a pure function of the seed and the step number.
 
     Augmentation: half of the crops are resampled, which changes speed, pitch and timbre by up to
-    12 %, and a fifth of these up to double them, as of children and of shouting; gains of -50 to +6 dB without clipping; random polarity; noise in one of eight crops, at
-    signal-to-noise ratios of 5 to 30 dB.
+    12 %, of a fifth of these by up to a factor of two, as in children and in shouting; gains of -50
+    to +6 dB without clipping; random polarity; noise in one of eight crops, at signal-to-noise
+    ratios of 5 to 30 dB.
     """
 
     def __init__(
