@@ -42,6 +42,9 @@ HIGH_PASS_HZ = 50.0
 LOW_LEVEL_FLOOR = 1e-3
 """Added to the power of a frame of the normalised low band before its level is divided by it."""
 
+LEVEL_PER_MEL = 0.8
+"""RMS of speech, relative to that of the bands of its mel; in the median."""
+
 LOW_PHASE_FLOOR = 1e-2
 """Added to squared magnitudes of the normalised low band: weak bins get phasors shorter than 1."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pcodec.config import (
     FRAME_KERNEL,
     HIFIGAN_DILATIONS,
@@ -9,6 +11,7 @@ from pcodec.config import (
     HIFIGAN_SLOPE,
     CodecConfig,
 )
+from pcodec.dsp import LEVEL_PER_MEL, LOG_MEL_MEAN, LOG_MEL_STD
 from pcodec.graphs.graph import LAST, Graph, Tensors
 from pcodec.graphs.spectral import float_network, pitch
 
@@ -23,8 +26,10 @@ def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
     seen, own = first.frames("seen", channels), tensors / "source"
     first.output_frames("logits", pitch(first, c, own / "excitation", seen))
     first.output_frames("amplitudes", float_network(first, c, own / "amplitudes", seen))
-    x, source = g.frames("seen", channels), g.input("source", "B", "samples")
-    x = g.convolution(x, tensors / "embed", FRAME_KERNEL, channels)
+    seen, source = g.frames("seen", channels), g.input("source", "B", "samples")
+    level = _level(g, c, seen)
+    relative = g.add("Div", source, level)
+    x = g.convolution(seen, tensors / "embed", FRAME_KERNEL, channels)
     x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
     width, samples = c.hifigan_width, c.hop
     for i, (stride, kernel) in enumerate(zip(c.hifigan_strides, c.hifigan_kernels, strict=True)):
@@ -34,15 +39,30 @@ def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
         x = g.add("ConvTranspose", x, *filters, strides=[stride])
         x = g.slice(x, history * stride, -(kernel - stride) or LAST)
         width, samples = half, samples // stride
-        folded = g.add("Reshape", source, g.integers(0, -1, samples))
+        folded = g.add("Reshape", relative, g.integers(0, -1, samples))
         folded = g.dense(folded, tensors / "folds" / str(i))
         x = g.add("Add", x, g.add("Transpose", folded, perm=[0, 2, 1]))
         x = _residual(g, x, width, tensors / "residuals" / str(i))
     history = FRAME_KERNEL - 1
     x = g.remember(_activation(g, x), history, width, history)
     x = g.add("Conv", x, *_filters(g, tensors / "final", (1, width, FRAME_KERNEL), 1))
-    g.output("samples", g.add("Add", source, g.add("Squeeze", x, g.integers(1))))
+    x = g.add("Mul", level, g.add("Squeeze", x, g.integers(1)))
+    g.output("samples", g.add("Add", source, x))
     return [first, g]
+
+
+def _level(g: Graph, c: CodecConfig, seen: str) -> str:
+    """What the network sees, (B, 1, frames + taps - 1, channels), -> (B, samples)."""
+    ahead = min(c.hifigan_look_ahead, FRAME_KERNEL - 1)
+    frames = g.slice(seen, FRAME_KERNEL - 2 - ahead, -ahead or LAST)
+    mel = g.slice(frames, 0, c.mel_bands, axis=3)
+    power = g.add("Exp", g.affine(mel, 2 * LOG_MEL_STD, 2 * LOG_MEL_MEAN))
+    power = g.add("ReduceMean", power, axes=[3])
+    level = g.affine(g.add("Sqrt", power), LEVEL_PER_MEL)
+    before, now = g.slice(level, 0, -1), g.slice(level, 1, LAST)
+    ramp = g.value(np.arange(1, c.hop + 1) / c.hop)
+    level = g.add("Add", before, g.add("Mul", g.add("Sub", now, before), ramp))
+    return g.add("Reshape", level, g.integers(0, -1))
 
 
 def _activation(g: Graph, x: str) -> str:

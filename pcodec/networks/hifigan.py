@@ -20,6 +20,9 @@ from pcodec.config import (
 )
 from pcodec.dsp import (
     BIN_FLOOR,
+    LEVEL_PER_MEL,
+    LOG_MEL_MEAN,
+    LOG_MEL_STD,
     LOW_LEVEL_FLOOR,
     mel_interpolation,
 )
@@ -169,13 +172,18 @@ class HifiGan(nn.Module):
     """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> samples (B, n), not clipped.
 
     The generator adds to a `Source` what it lacks. As in a neural source-filter model (Wang et al.
-    2019), each stage sees the source, folded to its rate.
+    2019), each stage sees the source, folded to its rate. Its sounds are relative to the level of
+    the mel: else quiet speech, whose errors the losses see in decibels, would drown all gradients.
     """
+
+    ramp: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width, samples = config.hifigan_width, config.hop
-        self.source = Source(config)
+        self.source, self.bands = Source(config), config.mel_bands
+        ramp = torch.arange(1, config.hop + 1) / config.hop
+        self.register_buffer("ramp", ramp, persistent=False)
         channels = config.mel_bands + 2 * config.low_bins
         ahead = min(config.hifigan_look_ahead, FRAME_KERNEL - 1)
         self.embed = CausalConv(channels, width, FRAME_KERNEL, ahead)
@@ -191,14 +199,27 @@ class HifiGan(nn.Module):
         nn.init.zeros_(self.final.conv.weight)
         nn.init.zeros_(self.final.conv.bias)  # type: ignore[arg-type]
 
+    def level(self, normal: Tensor) -> Tensor:
+        """`seen`, (B, frames, channels) -> (B, n), about the RMS of the samples.
+
+        From frame to frame it goes in a straight line; before the first is a mean frame.
+        """
+        mel = F.pad(normal[..., : self.bands].float(), (0, 0, 1, 0))
+        log_mel = mel * LOG_MEL_STD + LOG_MEL_MEAN
+        frames = LEVEL_PER_MEL * (2 * log_mel).exp().mean(-1).sqrt()
+        before, now = frames[:, :-1, None], frames[:, 1:, None]
+        return (before + (now - before) * self.ramp).flatten(1)
+
     def forward(self, mel: Tensor, low: Tensor, source: Tensor | None = None) -> Tensor:
         """source: `Source` of them, where it is there already."""
         if source is None:
             source = self.source(mel, low)
-        x = self.embed(seen(mel, low))
+        normal = seen(mel, low)
+        level = self.level(normal)
+        x, relative = self.embed(normal), source / level
         for upsample, fold, residual in zip(
             self.upsamples, self.folds, self.residuals, strict=True
         ):
             x = upsample(F.leaky_relu(x, HIFIGAN_SLOPE))
-            x = residual(x + fold(source.unflatten(1, (-1, fold.in_features))))
-        return source + self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float()[..., 0]
+            x = residual(x + fold(relative.unflatten(1, (-1, fold.in_features))))
+        return source + level * self.final(F.leaky_relu(x, HIFIGAN_SLOPE)).float()[..., 0]

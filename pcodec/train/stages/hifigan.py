@@ -11,6 +11,7 @@ from pcodec.networks.checkpoint import Networks
 from pcodec.networks.excitation import seen
 from pcodec.train.adversary import Losses
 from pcodec.train.discriminators import WaveformDiscriminator
+from pcodec.train.losses import limit_gradient
 from pcodec.train.stages.base import Settings, Waveform
 
 
@@ -46,6 +47,7 @@ class HifiGanVocoder(Waveform):
             _, decoded = self.reconstruct(samples)
         with self.autocast():
             amplitudes = n.hifigan.source.amplitudes(seen(*decoded))
+        amplitudes = limit_gradient(amplitudes.float())
         # In float32, as harmonics multiply the error of a phase.
         source = n.hifigan.source.synthesize(*decoded, amplitudes)
         with self.autocast():
