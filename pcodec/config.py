@@ -164,6 +164,11 @@ class CodecConfig:
         return math.ceil(self.synthesis_delay / self.hop)
 
     @property
+    def hifigan_context(self) -> int:
+        """Frames around one that HiFi-GAN's first layer needs, and its level: the one before."""
+        return max(FRAME_KERNEL - 1, self.hifigan_look_ahead + 1)
+
+    @property
     def column_samples(self) -> int:
         return self.hop * self.patch_frames
 

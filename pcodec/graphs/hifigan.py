@@ -29,7 +29,11 @@ def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
     seen, source = g.frames("seen", channels), g.input("source", "B", "samples")
     level = _level(g, c, seen)
     relative = g.add("Div", source, level)
-    x = g.convolution(seen, tensors / "embed", FRAME_KERNEL, channels)
+    # The first layer sees no further ahead than it has taps.
+    ahead = min(c.hifigan_look_ahead, FRAME_KERNEL - 1)
+    start = c.hifigan_context - c.hifigan_look_ahead + ahead - (FRAME_KERNEL - 1)
+    x = g.slice(seen, start, start + FRAME_KERNEL - 1 - c.hifigan_context or LAST)
+    x = g.convolution(x, tensors / "embed", FRAME_KERNEL, channels)
     x = g.add("Transpose", g.add("Squeeze", x, g.integers(1)), perm=[0, 2, 1])
     width, samples = c.hifigan_width, c.hop
     for i, (stride, kernel) in enumerate(zip(c.hifigan_strides, c.hifigan_kernels, strict=True)):
@@ -52,9 +56,8 @@ def hifigan(c: CodecConfig, tensors: Tensors) -> list[Graph]:
 
 
 def _level(g: Graph, c: CodecConfig, seen: str) -> str:
-    """What the network sees, (B, 1, frames + taps - 1, channels), -> (B, samples)."""
-    ahead = min(c.hifigan_look_ahead, FRAME_KERNEL - 1)
-    frames = g.slice(seen, FRAME_KERNEL - 2 - ahead, -ahead or LAST)
+    """What the network sees, (B, 1, frames + context, channels), -> (B, samples)."""
+    frames = g.slice(seen, c.hifigan_context - c.hifigan_look_ahead - 1, -c.hifigan_look_ahead)
     mel = g.slice(frames, 0, c.mel_bands, axis=3)
     power = g.add("Exp", g.affine(mel, 2 * LOG_MEL_STD, 2 * LOG_MEL_MEAN))
     power = g.add("ReduceMean", power, axes=[3])

@@ -121,12 +121,11 @@ class HifiGan:
         if SAMPLES in state:
             samples = np.concatenate([state[SAMPLES], samples], 1)
         ahead = self.config.hifigan_look_ahead
-        history = max(FRAME_KERNEL - 1, ahead)
+        history = self.config.hifigan_context
         seen = with_history(SEEN, seen, history, state, last, ahead)
         frames = max(0, seen.shape[1] - history)
         state[SAMPLES] = samples[:, frames * hop :].copy()
         if not frames:
             return np.zeros((len(mel), 0), np.float32)
-        seen, source = seen[:, : frames + FRAME_KERNEL - 1], samples[:, : frames * hop]
-        (result,) = self.network(state, seen=seen, source=source)
+        (result,) = self.network(state, seen=seen, source=samples[:, : frames * hop])
         return result

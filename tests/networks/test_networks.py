@@ -205,12 +205,14 @@ def test_unvoiced_frames_are_excited_by_noise_and_pulses_stand_where_the_phasors
     assert max(x[0, :4].mean().abs() for x in (cosine, sine)) < 0.1
 
 
-def test_concealment_starts_as_the_last_column_held():
+def test_concealment_starts_as_the_last_column_held_or_half_way_to_the_next():
     model = Concealment(CONFIG)
     latents = torch.randn(2, 6, 24, 12)
     lost = torch.tensor([[True, False, True, True, False, False], [False] * 5 + [True]])
     result = model(latents, lost)
-    assert torch.equal(result, Concealment.hold(latents, lost))
-    assert torch.equal(result[0, 2:4], latents[0, [1, 1]])
-    assert not result[0, 0].any() and torch.equal(result[1, 5], latents[1, 4])
+    assert torch.equal(result[0, 2], latents[0, 1])
+    between = 0.5 * (latents[0, 1] + latents[0, 4])
+    torch.testing.assert_close(result[0, 3], between)
+    torch.testing.assert_close(result[0, 0], 0.5 * latents[0, 1])
+    assert torch.equal(result[1, 5], latents[1, 4])
     assert torch.equal(result[~lost], latents[~lost])
