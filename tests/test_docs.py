@@ -58,10 +58,15 @@ def shell_lines(path):
             yield from text.replace("\\\n", " ").splitlines()
 
 
+def unfenced(path):
+    """A page without its fenced blocks."""
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def inline_code(path):
     """What stands between single backticks outside of fenced blocks."""
-    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", text)]
+    return [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", unfenced(path))]
 
 
 def calls(line):
@@ -173,8 +178,7 @@ def test_every_option_has_help_and_every_argument_is_explained(name, parameter):
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_line_within_code_begins_as_a_list_or_a_heading_would(path):
     # Markdown ends the paragraph there, and its code with it.
-    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for paragraph in text.split("\n\n"):
+    for paragraph in unfenced(path).split("\n\n"):
         for end in re.finditer(r"\n(?=\s*([-+*>#]|\d+\.) )", paragraph):
             assert paragraph[: end.start()].count("`") % 2 == 0, paragraph
 
