@@ -45,7 +45,7 @@ def pitch(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
 
 
 def float_network(g: Graph, c: CodecConfig, tensors: Tensors, seen: str) -> str:
-    """A convolution, blocks and a dense layer, all in float32."""
+    """A `FrameNetwork`, all in float32."""
     x = g.convolution(seen, tensors / "embed", FRAME_KERNEL, c.mel_bands + 2 * c.low_bins)
     x = blocks(g, x, tensors / "blocks", float_block)
     return g.dense(g.norm(x, tensors / "norm"), tensors / "head")

@@ -63,24 +63,38 @@ class Pitch(NamedTuple):
         return torch.stack([voiced, octaves, octaves.square()], -1)
 
 
-class Excitation(nn.Module):
+class FrameNetwork(nn.Module):
+    """A causal convolution, ConvNeXt blocks and a dense layer, on what `seen` gives."""
+
+    def __init__(self, config: CodecConfig, width: int, blocks: int, outputs: int) -> None:
+        super().__init__()
+        channels = config.mel_bands + 2 * config.low_bins
+        self.embed = CausalConv(channels, width, FRAME_KERNEL, config.vocoder_look_ahead)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 1 / blocks) for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, outputs)
+
+    def outputs(self, normal: Tensor) -> Tensor:
+        """`seen`, (B, frames, channels) -> (B, frames, outputs)."""
+        x = self.embed(normal)
+        for block in self.blocks:
+            x = block(x)
+        y: Tensor = self.head(self.norm(x))
+        return y
+
+
+class Excitation(FrameNetwork):
     """Predicts pitch and pulses from log-mel and low band; gives the phases of the excitation."""
 
     noise: Tensor
     sign: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        width = PITCH_WIDTH
+        super().__init__(config, PITCH_WIDTH, PITCH_BLOCKS, 1 + PITCH_BINS + 4)
         self.sample_rate, self.hop = config.sample_rate, config.hop
         self.n_fft, self.column = config.vocoder_n_fft, config.patch_frames
-        seen = config.mel_bands + 2 * config.low_bins
-        self.embed = CausalConv(seen, width, FRAME_KERNEL, config.vocoder_look_ahead)
-        self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 0.5) for _ in range(PITCH_BLOCKS)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 1 + PITCH_BINS + 4)
         noise = torch.from_numpy(noise_phases(self.n_fft, self.hop))
         self.register_buffer("noise", noise, persistent=False)
         # From a phase in the middle of the frame to one at its start, where the FFT counts from.
@@ -93,11 +107,7 @@ class Excitation(nn.Module):
         Voicing, classes of pitch, and two phasors, real and imaginary part each: of the pulses, and
         of the offset of the phase of every harmonic.
         """
-        x = self.embed(normal)
-        for block in self.blocks:
-            x = block(x)
-        y: Tensor = self.head(self.norm(x)).float()
-        return y
+        return self.outputs(normal).float()
 
     def pitch(self, logits: Tensor) -> Pitch:
         """The track by `logits`. It has no memory: each frame has its own phase."""

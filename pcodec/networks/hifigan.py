@@ -26,8 +26,8 @@ from pcodec.dsp import (
     LOW_LEVEL_FLOOR,
     mel_interpolation,
 )
-from pcodec.networks.excitation import Excitation, seen
-from pcodec.networks.layers import CausalConv, ConvNeXtBlock
+from pcodec.networks.excitation import Excitation, FrameNetwork, seen
+from pcodec.networks.layers import CausalConv
 from pcodec.networks.spectral import Consistency, Spectrum
 from pcodec.networks.stft import InverseSTFT, unit
 
@@ -78,20 +78,12 @@ class ResidualBlocks(nn.Module):
         return total / len(self.stacks)
 
 
-class Amplitudes(nn.Module):
+class Amplitudes(FrameNetwork):
     """Predicts how the amplitudes of a `Source` differ from those interpolated from the mel."""
 
     def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        width, bins = config.hifigan_width, config.vocoder_n_fft // 2 + 1
-        channels = config.mel_bands + 2 * config.low_bins
-        self.embed = CausalConv(channels, width, FRAME_KERNEL, config.vocoder_look_ahead)
-        self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, 3 * width, FRAME_KERNEL, 1 / SOURCE_BLOCKS)
-            for _ in range(SOURCE_BLOCKS)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 2 * bins)
+        bins = config.vocoder_n_fft // 2 + 1
+        super().__init__(config, config.hifigan_width, SOURCE_BLOCKS, 2 * bins)
         # Initially they do not differ.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -102,11 +94,7 @@ class Amplitudes(nn.Module):
         First the correction of the log-amplitudes, then how much of the excitation's log-level is
         added to it: 0 where harmonics are not to be resolved.
         """
-        x = self.embed(normal)
-        for block in self.blocks:
-            x = block(x)
-        y: Tensor = self.head(self.norm(x))
-        return y
+        return self.outputs(normal)
 
 
 class Source(nn.Module):

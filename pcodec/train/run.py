@@ -174,8 +174,9 @@ def prepare(
     every = {name: settings_of(name, recipe, steps, batch_scale) for name in stages}
     config, _ = every[stages[0]]
     _check_weights(stages, config, out, init)
-    threads = f"{torch.get_num_threads()} threads"
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads}"
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    where = torch.cuda.get_device_name() if device == "cuda" else cpu
     numbers = "bfloat16" if has_bfloat16(torch.device(device)) else "float32"
     say(f"device: {where}, {numbers}")
     networks = Networks(config)

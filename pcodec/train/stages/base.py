@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import warnings
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -165,6 +166,8 @@ class Stage:
         self.compiled, disabled = self.losses, os.environ.get("TORCH_COMPILE_DISABLE") == "1"
         self.compiles = settings.steps >= MIN_STEPS_TO_COMPILE and not disabled
         if self.compiles:
+            # Complex numbers are in FFTs alone, which are not worth compiling.
+            warnings.filterwarnings("ignore", "Torchinductor .* complex operators", UserWarning)
             self.compiled = torch.compile(self.losses, dynamic=False)
 
     @classmethod
