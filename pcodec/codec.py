@@ -22,6 +22,7 @@ from pcodec.errors import AudioError, PcodecError
 from pcodec.models import Model
 from pcodec.pcx.layout import MAX_RATE
 from pcodec.pcx.packing import Indices
+from pcodec.runtime.biquad import low_shelf
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.encoder import Encoder
@@ -46,6 +47,7 @@ class DecoderNetworks:
         self._arguments = model.config, model.folder, processor
         self.decoder = Decoder(*self._arguments)
         self.vocoder = runtime_class(vocoder)(*self._arguments)
+        self.low_shelf = low_shelf(model.config.sample_rate)
         self._can_conceal = (model.folder / "concealment.safetensors").exists()
         self._concealment: Concealment | None = None
 

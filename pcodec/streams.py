@@ -315,6 +315,7 @@ class StreamDecoder(_Stream):
         level = np.concatenate([state[LEVEL], level], 1, dtype=np.float32)
         mel, state[LEVEL] = mel + level[:, : mel.shape[1], None], level[:, mel.shape[1] :]
         samples = networks.vocoder(mel, low, state, last)
+        samples = networks.low_shelf(samples, state, last).astype(np.float32)
         _scatter(streams, state)
         return list(samples.clip(-1, 1))
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from pcodec import models
 from pcodec.errors import PcodecError
 from pcodec.networks.checkpoint import Networks
 from pcodec.networks.mel import level_of, normalize
-from pcodec.runtime.mel import HighPass
+from pcodec.runtime.biquad import high_pass, low_shelf
 
 NO_TOKEN = -1
 """Stands after the last column of a clip that is shorter than others of its batch."""
@@ -51,7 +50,8 @@ class TorchCodec(nn.Module):
     The codebook is a buffer: it has no gradient, and tokens go on to mean the same.
     """
 
-    response: Tensor
+    high_pass: Tensor
+    low_shelf: Tensor
 
     def __init__(
         self, model: models.Model, vocoder: str = "spectral", dtype: torch.dtype = torch.float32
@@ -71,15 +71,15 @@ class TorchCodec(nn.Module):
             networks.quantizer,
         )
         self.vocoder: nn.Module = getattr(networks, vocoder)
-        # All of the high pass that float32 can hold: after 0.1 s its response is below 1e-9.
-        impulse = np.zeros((1, self.config.sample_rate // 10 // 64 * 64))
-        impulse[0, 0] = 1.0
-        response = HighPass(self.config.sample_rate)(impulse, {}, last=True)
-        self.register_buffer("response", torch.from_numpy(response[0]).float(), persistent=False)
+        # All of the filters that float32 can hold: after 0.2 s their responses are below 1e-9.
+        rate = self.config.sample_rate
+        for name, biquad in ("high_pass", high_pass(rate)), ("low_shelf", low_shelf(rate)):
+            response = torch.from_numpy(biquad.response(0.2, rate)).float()
+            self.register_buffer(name, response, persistent=False)
 
     @property
     def device(self) -> torch.device:
-        return self.response.device
+        return self.high_pass.device
 
     def encode(self, wav: Tensor, lengths: Lengths | None = None) -> Tensor:
         """Samples (batch, n) at the codec's rate -> tokens (batch, columns, rows), int64.
@@ -124,7 +124,7 @@ class TorchCodec(nn.Module):
         if not wav.shape[1]:
             return wav.new_zeros((len(wav), 0, self.config.rows, self.config.latent_dim))
         # The high pass rings until the end of a clip's last column, and no longer.
-        filtered = self._ended(self._high_passed(wav), self._columns(known) * step)
+        filtered = self._ended(_filtered(wav, self.high_pass), self._columns(known) * step)
         mel, low = self.networks.mel(filtered)
         with self._autocast():
             latents: Tensor = self.encoder(mel, normalize(low, level_of(low, self.encoder.frames)))
@@ -179,16 +179,10 @@ class TorchCodec(nn.Module):
         with self._autocast():
             mel, low = self.decoder(latents)
             samples: Tensor = self.vocoder(mel.float(), low.float())
-        return samples.float().clamp(-1, 1)
+        return _filtered(samples.float(), self.low_shelf).clamp(-1, 1)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32)
-
-    def _high_passed(self, wav: Tensor) -> Tensor:
-        """Samples (batch, n) through the high pass, which begins with silence."""
-        size = wav.shape[1] + len(self.response)
-        spectrum = torch.fft.rfft(wav, size) * torch.fft.rfft(self.response, size)
-        return torch.fft.irfft(spectrum, size)[:, : wav.shape[1]]
 
     def _lengths(self, wav: Tensor, lengths: Lengths | None) -> Tensor:
         """The samples of each clip; ValueError if there cannot be as many."""
@@ -210,3 +204,10 @@ class TorchCodec(nn.Module):
         return wav.masked_fill(
             torch.arange(wav.shape[1], device=wav.device) >= lengths[:, None], 0.0
         )
+
+
+def _filtered(wav: Tensor, response: Tensor) -> Tensor:
+    """Samples (batch, n) through a filter, which begins with silence."""
+    size = wav.shape[1] + len(response)
+    spectrum = torch.fft.rfft(wav, size) * torch.fft.rfft(response, size)
+    return torch.fft.irfft(spectrum, size)[:, : wav.shape[1]]

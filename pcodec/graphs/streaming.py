@@ -39,7 +39,7 @@ from pcodec.dsp import (
 )
 from pcodec.graphs import concealment, decoder, encoder, quantizer, spectral
 from pcodec.graphs.graph import LAST, Graph, Tensors
-from pcodec.runtime.mel import HighPass
+from pcodec.runtime.biquad import Biquad, high_pass, low_shelf
 from pcodec.streams import StreamDecoder
 
 
@@ -172,7 +172,7 @@ def stream_encoder(c: CodecConfig, folder: Path) -> Streaming:
     """
     g = Streaming("encoder", np.float64)
     samples = g.cast(g.input("samples", "B", "n", dtype=np.float32), np.float64)
-    filtered = _high_pass(g, c, samples)
+    filtered = _filtered(g, high_pass(c.sample_rate), samples)
     window = g.state("samples", (c.window - c.hop) // 2, moving=True)
     x = g.join(window, filtered, axis=1)
     rest = g.minus(g.length(x, 1), g.integers(c.window))
@@ -200,13 +200,12 @@ def stream_encoder(c: CodecConfig, folder: Path) -> Streaming:
     return g
 
 
-def _high_pass(g: Streaming, c: CodecConfig, samples: str) -> str:
-    """`pcodec.runtime.mel.HighPass` of samples (B, n), n in whole blocks."""
-    matrices = HighPass(c.sample_rate)
-    x = g.add("Reshape", samples, g.integers(0, -1, HighPass.BLOCK))
-    inflow = g.add("MatMul", x, g.value(matrices.onward))
-    memory = g.state("high pass", 2)
-    carried = g.value(matrices.carried.T)
+def _filtered(g: Streaming, biquad: Biquad, samples: str) -> str:
+    """Samples (B, n) through a filter, in double precision; n in whole blocks."""
+    x = g.add("Reshape", samples, g.integers(0, -1, Biquad.BLOCK))
+    inflow = g.add("MatMul", x, g.value(biquad.onward, np.float64))
+    memory = g.state(biquad.memory.part, 2, dtype=np.float64)
+    carried = g.value(biquad.carried.T, np.float64)
     # One step per block: state @ carried + inflow, and the state before it.
     kinds = [helper.make_tensor_value_info(n, TensorProto.DOUBLE, None) for n in ("s", "u")]
     nodes = [
@@ -215,14 +214,14 @@ def _high_pass(g: Streaming, c: CodecConfig, samples: str) -> str:
         helper.make_node("Identity", ["s"], ["before"]),
     ]
     outputs = [helper.make_empty_tensor_value_info(n) for n in ("after", "before")]
-    body = helper.make_graph(nodes, "high_pass", kinds, outputs)
+    body = helper.make_graph(nodes, "biquad", kinds, outputs)
     after, begun = g.split(
         "Scan", memory, inflow, count=2, body=body, num_scan_inputs=1,
         scan_input_axes=[1], scan_output_axes=[1],
     )  # fmt: skip
     g.keep(memory, after)
-    inside = g.add("MatMul", x, g.value(matrices.inside))
-    y = g.plus(inside, g.add("MatMul", begun, g.value(matrices.ringing)))
+    inside = g.add("MatMul", x, g.value(biquad.inside, np.float64))
+    y = g.plus(inside, g.add("MatMul", begun, g.value(biquad.ringing, np.float64)))
     return g.add("Reshape", y, g.integers(0, -1))
 
 
@@ -363,7 +362,9 @@ def _vocoder(g: Streaming, c: CodecConfig, folder: Path, normal: str, last: str)
     found = spectral.spectrum(g, c, weights, g.row(seen), g.row(now), *rows)
     amplitude, cosine, sine = map(g.flat, found)
     real, imaginary = _consistent(g, c, amplitude, cosine, sine, frames)
-    return g.add("Clip", _synthesis(g, c, real, imaginary, last), g.value(-1), g.value(1))
+    samples = g.cast(_synthesis(g, c, real, imaginary, last), np.float64)
+    samples = g.cast(_filtered(g, low_shelf(c.sample_rate), samples), np.float32)
+    return g.add("Clip", samples, g.value(-1), g.value(1))
 
 
 def _excitation(g: Streaming, c: CodecConfig, logits: str, frames: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from pcodec.config import CodecConfig
 from pcodec.models import bitstream_id
-from pcodec.runtime.mel import Analysis, HighPass, LowBand
+from pcodec.runtime.biquad import high_pass
+from pcodec.runtime.mel import Analysis, LowBand
 from pcodec.runtime.network import Network, Processor
 from pcodec.runtime.quantizer import Quantizer, read_codebook
 from pcodec.runtime.state import Array, State
@@ -27,7 +28,7 @@ class Encoder:
         with read_weights(folder, "encoder", np.float64, whole=False) as weights:
             window = weights["mel.window"].reshape(config.window)
             filters = weights["mel.filters"].reshape(config.mel_bands, config.n_fft // 2 + 1)
-        self.high_pass = HighPass(config.sample_rate)
+        self.high_pass = high_pass(config.sample_rate)
         self.analysis = Analysis(window, config.n_fft, config.hop)
         self.low_band = LowBand(config)
         self.network = Network(config, folder, "encoder", processor)

@@ -32,13 +32,14 @@ from pcodec.networks.layers import ConvNeXtBlock
 from pcodec.networks.mel import level_of, normalize
 from pcodec.networks.spectral import Spectrum
 from pcodec.networks.stft import InverseSTFT
+from pcodec.runtime.biquad import high_pass, low_shelf
 from pcodec.runtime.concealment import Concealment
 from pcodec.runtime.decoder import Decoder
 from pcodec.runtime.encoder import Encoder
 from pcodec.runtime.entropy import EntropyModel
 from pcodec.runtime.excitation import Excitation
 from pcodec.runtime.hifigan import HifiGan
-from pcodec.runtime.mel import Analysis, HighPass
+from pcodec.runtime.mel import Analysis
 from pcodec.runtime.network import Network, Processor
 from pcodec.runtime.spectral import Consistency, SpectralVocoder
 from pcodec.runtime.stft import Synthesis
@@ -210,7 +211,8 @@ def streaming(trained):
     spectral = SpectralVocoder(CONFIG, folder, ONE)
     analysis = Analysis(dsp.hann(512), 1024, 128)
     return {
-        "high pass": (HighPass(16000), [noise(2, 5120).astype(np.float64)], 37),
+        "high pass": (high_pass(16000), [noise(2, 5120).astype(np.float64)], 37),
+        "low shelf": (low_shelf(16000), [noise(2, 5120)], 37),
         "analysis": (analysis, [noise(2, 5120).astype(np.float64)], 128),
         "decoder": (Decoder(CONFIG, folder, ONE), [noise(2, 40, 24, 12)], 1),
         "spectral": (spectral, [MELS, LOWS], 4),
@@ -218,7 +220,9 @@ def streaming(trained):
     }
 
 
-@pytest.mark.parametrize("name", ["high pass", "analysis", "decoder", "spectral", "hifigan"])
+@pytest.mark.parametrize(
+    "name", ["high pass", "low shelf", "analysis", "decoder", "spectral", "hifigan"]
+)
 @given(cuts=st.lists(st.integers(0, 40), max_size=8))
 @settings(deadline=None, max_examples=20)
 def test_a_network_gives_in_any_chunks_what_it_gives_at_once(streaming, name, cuts):
@@ -229,13 +233,21 @@ def test_a_network_gives_in_any_chunks_what_it_gives_at_once(streaming, name, cu
 
 
 def test_the_high_pass_removes_an_offset_and_rumble_and_leaves_speech():
-    impulse = np.zeros((1, 16000))
-    impulse[0, 0] = 1
-    response = np.abs(np.fft.rfft(HighPass(16000)(impulse, {}, last=True)[0]))
-    hertz = np.arange(8001)
-    butterworth = 1 / np.sqrt(1 + (dsp.HIGH_PASS_HZ / np.maximum(hertz, 1e-9)) ** 4)
-    np.testing.assert_allclose(response[:1000], butterworth[:1000], atol=2e-3)
+    response = np.abs(np.fft.rfft(high_pass(16000).response(1, 16000)))
+    np.testing.assert_allclose(response[:1000], butterworth(dsp.HIGH_PASS_HZ), atol=2e-3)
     assert response[0] < 1e-9 and response[25] < 0.26 and response[100] > 0.96
+
+
+def test_the_low_shelf_leaves_of_the_high_pass_one_with_a_lower_edge():
+    impulse = high_pass(16000).response(1, 16000)[None]
+    response = np.fft.rfft(low_shelf(16000)(impulse, {}, last=True)[0])
+    np.testing.assert_allclose(np.abs(response[:1000]), butterworth(dsp.RESTORED_HZ), atol=2e-3)
+    assert np.degrees(np.abs(np.angle(response[100:]))).max() < 22
+
+
+def butterworth(edge):
+    """Response from 0 to 999 Hz."""
+    return 1 / np.sqrt(1 + (edge / np.maximum(np.arange(1000), 1e-9)) ** 4)
 
 
 def network_of(g, folder):
