@@ -49,8 +49,7 @@ def table(document: dict[str, Any]) -> str:
         line = [codec["name"], f"{codec['kbit_s']:.2f}", f"{codec['kbit_s_container']:.2f}"]
         for metric in metrics:
             score = codec["scores"].get(metric["name"])
-            half = (score["high"] - score["low"]) / 2 if score else 0.0
-            line.append(f"{score['mean']:.3f} +-{half:.3f}" if score else "-")
+            line.append(_cell(score) if score else "-")
         lines.append(line)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -60,6 +59,12 @@ def table(document: dict[str, Any]) -> str:
         )
         for line in lines
     )
+
+
+def _cell(score: dict[str, Any]) -> str:
+    """A mean, and half of its 95 % interval if it is of several files."""
+    half = (score["high"] - score["low"]) / 2
+    return f"{score['mean']:.3f}" + (f" +-{half:.3f}" if score["files"] > 1 else "")
 
 
 @click.command()

@@ -120,7 +120,7 @@ def table(results: dict[str, Any]) -> str:
             n = decimals[metric["name"]]
             mean, low, high = (f"{score[k]:.{n}f}" for k in ("mean", "low", "high"))
             few = f"{DOT}{score['files']} files" if score["files"] != total else ""
-            row.append(cell(score["mean"], mean, f"[{low}, {high}]{few}"))
+            row.append(cell(score["mean"], mean, f"[{low}, {high}]{few}" if total > 1 else ""))
         row += [cell(codec[k], two_figures(codec[k])) for k in ("encode_rtf", "decode_rtf")]
         row.append(cell(codec["delay_ms"], f"{codec['delay_ms']:.1f}"))
         # Short names do not break at hyphens; long ones must.
@@ -362,6 +362,9 @@ def write_report(results: dict[str, Any], folder: Path, out: BinaryIO) -> None:
         title=escape(f"Speech codecs on {results['data']}"),
         facts=facts(results),
         table=table(results),
+        means="Means over files, with 95&nbsp;% bootstrap intervals in brackets."
+        if len(results["files"]) > 1
+        else "Scores of one file.",
         known=known(results),
         absent=absent(results),
         refused=refused(results),
