@@ -3,10 +3,10 @@
     python benchmarks/rebuild_test_set.py CORPUS OUT [--list LIST]
 
 CORPUS is the folder of LibriSpeech's test-clean, as https://www.openslr.org/12 gives it, or one
-above it. LIST, benchmarks/test-set.tsv unless told otherwise, has an utterance per line, with the
-SHA-256 of its samples (16 bits, little-endian). OUT then has the utterances, each as it is in the
-corpus, and test-set.tsv, which `pcodec eval` takes. Nothing is written unless all are there and
-have these samples.
+above it. LIST, docs/data/test.tsv unless told otherwise, has an utterance per line: its id at the
+end of the file's name, after "__", and the SHA-256 of its samples (16 bits, little-endian). OUT
+then has the utterances, each as it is in the corpus, and the list, which `pcodec eval` takes.
+Nothing is written unless all are there and have these samples.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pathlib import Path
 
 import soundfile
 
-LIST = Path(__file__).parent / "test-set.tsv"
-NAME = "test-set.tsv"
+LIST = Path(__file__).parent.parent / "docs" / "data" / "test.tsv"
 
 
 def checksum(path: Path) -> str:
@@ -30,24 +29,30 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
 
 
+def utterance(row: dict[str, str]) -> str:
+    """The id of a row's utterance."""
+    return Path(row["path"]).stem.rpartition("__")[2]
+
+
 def rebuild(corpus: Path, out: Path, list_: Path = LIST) -> list[str]:
     """Rebuilds the set in a folder; gives what is wrong with the corpus, if anything."""
     with list_.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    wanted = {row["utterance"] for row in rows}
+    wanted = {utterance(row) for row in rows}
     found = {path.stem: path for path in corpus.rglob("*.flac") if path.stem in wanted}
     wrong = [f"{u}: not in {corpus}" for u in sorted(wanted - set(found))]
     wrong += [
-        f"{found[row['utterance']]}: other samples than the test set's"
+        f"{found[utterance(row)]}: other samples than the test set's"
         for row in rows
-        if row["utterance"] in found and checksum(found[row["utterance"]]) != row["sha256"]
+        if utterance(row) in found and checksum(found[utterance(row)]) != row["sha256"]
     ]
     if wrong:
         return wrong
-    out.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        shutil.copyfile(found[row["utterance"]], out / row["path"])
-    shutil.copyfile(list_, out / NAME)
+        target = out / row["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found[utterance(row)], target)
+    shutil.copyfile(list_, out / list_.name)
     return []
 
 
@@ -66,7 +71,8 @@ def main() -> int:
     if wrong:
         print(f"{len(wrong)} of the utterances; nothing is written", file=sys.stderr)
         return 1
-    print(f"{arguments.out / NAME}: rebuilt; pcodec eval {arguments.out / NAME} measures on it")
+    rebuilt = arguments.out / arguments.list.name
+    print(f"{rebuilt}: rebuilt; pcodec eval {rebuilt} measures on it")
     return 0
 
 

@@ -21,7 +21,7 @@ spec.loader.exec_module(script)
 @pytest.fixture
 def corpus(tmp_path):
     """A corpus laid out as LibriSpeech is, and a list of two of its three utterances."""
-    lines = ["path\tutterance\tspeaker\tsha256"]
+    lines = ["path\tspeaker\tsha256"]
     for i, utterance in enumerate(("61-70968-0000", "61-70968-0001", "121-121726-0000")):
         reader, chapter, _ = utterance.split("-")
         folder = tmp_path / "LibriSpeech" / "test-clean" / reader / chapter
@@ -29,7 +29,7 @@ def corpus(tmp_path):
         samples = (3000 * np.sin(np.arange(8000) * (0.01 + 0.02 * i))).astype("<i2")
         soundfile.write(folder / f"{utterance}.flac", samples, 16000, "PCM_16")
         digest = hashlib.sha256(samples.tobytes()).hexdigest()
-        lines.append(f"{utterance}.flac\t{utterance}\t{reader}\t{digest}")
+        lines.append(f"test/ls{reader}__{utterance}.flac\tls{reader}\t{digest}")
     del lines[2]
     (tmp_path / "list.tsv").write_text("\n".join(lines) + "\n")
     return tmp_path
@@ -39,13 +39,13 @@ def test_the_test_set_is_rebuilt_from_a_corpus_as_a_list_to_measure_on(corpus):
     arguments = [corpus / "LibriSpeech", corpus / "out", "--list", corpus / "list.tsv"]
     result = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    clips = find_clips(corpus / "out" / "test-set.tsv")
+    clips = find_clips(corpus / "out" / "list.tsv")
     assert [(path.name, speaker) for path, speaker in clips] == [
-        ("61-70968-0000.flac", "61"),
-        ("121-121726-0000.flac", "121"),
+        ("ls61__61-70968-0000.flac", "ls61"),
+        ("ls121__121-121726-0000.flac", "ls121"),
     ]
     for path, _ in clips:
-        (original,) = corpus.rglob(f"test-clean/*/*/{path.name}")
+        (original,) = corpus.rglob(f"test-clean/*/*/{path.name.partition('__')[2]}")
         assert path.read_bytes() == original.read_bytes()
 
 
@@ -67,10 +67,11 @@ def test_an_utterance_that_is_missing_or_another_is_named_and_nothing_written(co
 def test_the_list_has_what_is_needed_to_find_and_to_check_each_utterance():
     with script.LIST.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert len(rows) == 60 == len({row["utterance"] for row in rows})
+    assert len(rows) == 60 == len({script.utterance(row) for row in rows})
     assert len({row["speaker"] for row in rows}) == 12
     for row in rows:
-        assert re.fullmatch(r"\d+-\d+-\d{4}", row["utterance"])
+        name = script.utterance(row)
+        assert re.fullmatch(r"\d+-\d+-\d{4}", name)
         assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"])
-        assert row["path"] == f"{row['utterance']}.flac"
-        assert row["corpus"] == "LibriSpeech test-clean"
+        assert row["path"] == f"test/{row['speaker']}__{name}.flac"
+        assert row["origin"] == f"LibriSpeech test-clean, utterance {name}"

@@ -134,6 +134,11 @@ def test_a_codec_that_is_not_here_is_reported_absent(evaluated):
     assert b"gone: absent" in done.stderr
 
 
+def test_all_codecs_are_vocoders_and_rates_of_the_model_and_all_peers():
+    own = ["pcodec", "pcodec-hifigan", "pcodec-compact", "pcodec-5.5", "pcodec-5", "pcodec-4.5"]
+    assert sorted(peers.expand(("all",))) == sorted(own + peers.peer_names())
+
+
 def test_no_codec_at_all_is_a_failure(pcodec_command):
     done = pcodec_command(
         "eval", SPEECH, "--codec", "x=no-such {in} {bits} ;; no-such {bits} {out}"
