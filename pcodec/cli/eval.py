@@ -85,12 +85,12 @@ def _cell(score: dict[str, Any]) -> str:
     "--metrics", default=",".join(m.name for m in METRICS.values() if m.default),
     show_default=True, help="Metrics, separated by commas. Also "
     + " and ".join(m.name for m in METRICS.values() if not m.default)
-    + ", whose packages must be installed separately.",
+    + ", whose packages must be installed separately; 'all' for all of them.",
 )  # fmt: skip
 @click.option("--model", metavar="NAME|DIR", help="Model to use (see `pcodec models`).")
 @click.option(
     "--samples", type=click.IntRange(0), default=4, show_default=True,
-    help="With -o: files whose audio is open_cache beside OUTPUT, for the report.",
+    help="With -o: files whose audio is kept beside OUTPUT, for the report.",
 )  # fmt: skip
 @click.option(
     "--workers",
@@ -129,7 +129,7 @@ def eval(  # noqa: A001
       pcodec eval speech --codec all --metrics pesq,stoi
       pcodec eval speech --codec mine=model:trained
     """
-    names = list(dict.fromkeys(metrics.split(",")))
+    names = list(METRICS) if metrics == "all" else list(dict.fromkeys(metrics.split(",")))
     if unknown := set(names) - set(METRICS):
         raise click.UsageError(f"unknown metrics: {', '.join(sorted(unknown))}")
     if output is not None:

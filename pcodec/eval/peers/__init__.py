@@ -56,6 +56,10 @@ FAMILIES: dict[str, Family] = {
 """The peers by the first part of their names; the only list of them."""
 
 
+COMPACT = ("compact", "5.5", "5", "4.5")
+"""What `--codec all` measures of a model that has an entropy model, besides its vocoders."""
+
+
 def peer_names() -> list[str]:
     """The codecs of `--codec all`, except those of the model itself."""
     return [
@@ -96,10 +100,10 @@ def make(spec: str, model: str | None = None) -> PeerCodec:
 
 def expand(specs: tuple[str, ...], model: str | None = None) -> list[str]:
     """The --codec options with "all" expanded; pcodec alone if there are none."""
-    every = [
-        "pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}"
-        for vocoder in models.find(model).vocoders
-    ]
+    own = models.find(model)
+    every = ["pcodec" if vocoder == "spectral" else f"pcodec-{vocoder}" for vocoder in own.vocoders]
+    if own.entropy_id is not None:
+        every += [f"pcodec-{rate}" for rate in COMPACT]
     out: list[str] = []
     for spec in specs or ("pcodec",):
         out += [*every, *peer_names()] if spec == "all" else [spec]
