@@ -2,8 +2,9 @@
 
     python docs/results.py [--check]
 
-They come from docs/results.json, which `pcodec eval` wrote (the command stands in
-docs/results.md). With --check nothing is written, and the exit code tells what is not current.
+They come from docs/test-results.json and docs/results.json, the test and the development set,
+which `pcodec eval` wrote (the commands stand in docs/results.md). With --check nothing is written,
+and the exit code tells what is not current.
 """
 
 from __future__ import annotations
@@ -14,16 +15,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pcodec.eval.evaluate import interval
 from pcodec.eval.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
+OURS = "pcodec"
 PANELS = ("pesq", "stoi", "visqol", "distillmos", "dnsmos")
 """metrics of the picture"""
 SHORT = (
-    "pesq", "stoi", "estoi", "visqol", "mcd", "phones", "warpq", "dnsmos", "distillmos", "speaker",
+    "pesq", "stoi", "visqol", "mcd", "phones", "warpq", "dnsmos", "distillmos", "speaker",
 )  # fmt: skip
 IN_FULL_ONLY = ("original", "pcodec-4.5")
 """Codecs that the short table leaves out."""
+HEARD = ("ls1221", "ls4507", "ls5639")
+"""Speakers of the test set of whom training has heard a sentence; the tables leave them out."""
+
+
+def without(document: dict[str, Any], speakers: tuple[str, ...]) -> dict[str, Any]:
+    """A document with the means of the other speakers."""
+    files = [file for file in document["files"] if file["speaker"] not in speakers]
+    seconds = sum(file["seconds"] for file in files)
+    codecs = []
+    for codec in document["codecs"]:
+        if codec["absent"]:
+            codecs.append(codec)
+            continue
+        own = [file["codecs"][codec["name"]] for file in files]
+        scores = {}
+        for metric in codec["scores"]:
+            values = [x for c in own if (x := c["scores"][metric]) is not None]
+            low, high = interval(np.array(values))
+            scores[metric] = {"mean": float(np.mean(values)), "low": low, "high": high}
+        rates = {
+            "kbit_s": sum(c["payload_bits"] for c in own) / seconds / 1000,
+            "kbit_s_container": sum(c["container_bytes"] for c in own) * 8 / seconds / 1000,
+        }
+        codecs.append({**codec, **rates, "scores": scores})
+    return {**document, "files": files, "codecs": codecs}
 
 
 def cell(codec: dict[str, Any], metric: str, interval: bool) -> str:
@@ -49,53 +79,63 @@ def title(metric: dict[str, Any]) -> str:
     return f"{metric['title']}{unit} {'↑' if metric['better'] == 'higher' else '↓'}"
 
 
-def blocks(document: dict[str, Any]) -> dict[str, str]:
-    """What stands between the marks of each name."""
-    codecs = [c for c in document["codecs"] if not c["absent"]]
-    ours = next(c for c in codecs if c["name"] == "pcodec")
-    metrics = document["metrics"]
-    short = [m for m in metrics if m["name"] in SHORT]
-    coded = [c for c in codecs if c["name"] not in IN_FULL_ONLY]
-    seconds = sum(file["seconds"] for file in document["files"])
-    software = ", ".join(f"{k} {v}" for k, v in document["software"].items())
-    full = table(
-        ["codec", "kbit/s", "with container", *map(title, metrics)],
+def short(document: dict[str, Any]) -> str:
+    """The metrics and codecs that matter most, without intervals."""
+    metrics = [m for m in document["metrics"] if m["name"] in SHORT]
+    return table(
+        ["codec", "kbit/s", *map(title, metrics)],
         [
-            [
-                f"**{c['name']}**" if c is ours else c["name"],
-                f"{c['kbit_s']:.2f}",
-                f"{c['kbit_s_container']:.2f}",
-                *(cell(c, m["name"], True) for m in metrics),
-            ]
-            for c in codecs
+            [named(c), f"{c['kbit_s']:.2f}", *(cell(c, m["name"], False) for m in metrics)]
+            for c in document["codecs"]
+            if not c["absent"] and c["name"] not in IN_FULL_ONLY
         ],
     )
-    about = [f"- {c['name']}: {c['about']}" for c in codecs]
-    about += [f"- {c['name']}: absent: {c['absent']}" for c in document["codecs"] if c["absent"]]
-    about += [f"- {m['title']}: {m['definition']}" for m in metrics]
-    scores = [[title(m), cell(ours, m["name"], True)] for m in metrics]
-    scores += [
-        ["bit rate, kbit/s", f"{ours['kbit_s']:.2f}"],
-        ["bit rate of the files, kbit/s", f"{ours['kbit_s_container']:.2f}"],
-        ["entropy of the indices, bits", f"{ours['codebook']['entropy_bits']:.2f}"],
-        ["entries never used", str(ours["codebook"]["unused"])],
+
+
+def named(codec: dict[str, Any]) -> str:
+    """A codec's name; ours is bold."""
+    return f"**{codec['name']}**" if codec["name"] == OURS else str(codec["name"])
+
+
+def full(document: dict[str, Any]) -> str:
+    """All metrics and codecs, with intervals, and what was measured by what."""
+    metrics, codecs = document["metrics"], [c for c in document["codecs"] if not c["absent"]]
+    seconds = sum(file["seconds"] for file in document["files"])
+    software = ", ".join(f"{k} {v}" for k, v in document["software"].items())
+    rows = [
+        [
+            named(c),
+            f"{c['kbit_s']:.2f}",
+            f"{c['kbit_s_container']:.2f}",
+            *(cell(c, m["name"], True) for m in metrics),
+        ]
+        for c in codecs
     ]
-    return {
-        "short": table(
-            ["codec", "kbit/s", *map(title, short)],
-            [
-                [
-                    f"**{c['name']}**" if c is ours else c["name"],
-                    f"{c['kbit_s']:.2f}",
-                    *(cell(c, m["name"], False) for m in short),
-                ]
-                for c in coded
-            ],
-        ),
-        "full": f"{len(document['files'])} files, {seconds / 60:.1f} minutes, measured "
-        f"{document['created'][:10]} with {software}.\n\n{full}\n\n" + "\n".join(about),
-        "card": table(["metric", "mean ± half of the 95 % interval"], scores),
-    }
+    head = (
+        f"{len(document['files'])} files, {seconds / 60:.1f} minutes, measured "
+        f"{document['created'][:10]} with {software}."
+    )
+    header = ["codec", "kbit/s", "with container", *map(title, metrics)]
+    return f"{head}\n\n{table(header, rows)}"
+
+
+def definitions(document: dict[str, Any]) -> str:
+    """What the codecs and the metrics are."""
+    codecs = [f"- {c['name']}: {c['absent'] or c['about']}" for c in document["codecs"]]
+    return "\n".join(codecs + [f"- {m['title']}: {m['definition']}" for m in document["metrics"]])
+
+
+def card(test: dict[str, Any], dev: dict[str, Any]) -> str:
+    """The scores of our codec on both sets."""
+    ours = [next(c for c in d["codecs"] if c["name"] == OURS) for d in (test, dev)]
+    rows = [[title(m), *(cell(codec, m["name"], True) for codec in ours)] for m in test["metrics"]]
+    rows += [
+        ["bit rate, kbit/s", *(f"{c['kbit_s']:.2f}" for c in ours)],
+        ["bit rate of the files, kbit/s", *(f"{c['kbit_s_container']:.2f}" for c in ours)],
+        ["entropy of the indices, bits", "", f"{ours[1]['codebook']['entropy_bits']:.2f}"],
+        ["entries never used", "", str(ours[1]["codebook"]["unused"])],
+    ]
+    return table(["metric", "test set", "development set"], rows)
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
@@ -133,8 +173,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
 def filled(text: str, parts: dict[str, str]) -> str:
     """A page with what stands between its marks renewed."""
     return re.sub(
-        r"(<!-- results: (\w+) -->\n).*?(\n<!-- end -->)",
-        lambda match: match[1] + parts[match[2]] + match[3],
+        r"(<!-- results: (\w+) -->\n)(?:(?!<!-- ).)*(<!-- end -->)",
+        lambda match: f"{match[1]}{parts[match[2]]}\n{match[3]}",
         text,
         flags=re.DOTALL,
     )
@@ -142,8 +182,18 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 def main(check: bool) -> int:
     """Exit code 1 if a page was not current."""
-    document = json.loads((ROOT / "docs" / "results.json").read_text())
-    parts = blocks(document)
+    test, dev = (
+        json.loads((ROOT / "docs" / name).read_text(encoding="utf-8"))
+        for name in ("test-results.json", "results.json")
+    )
+    test = without(test, HEARD)
+    parts = {
+        "short": short(test),
+        "test": full(test),
+        "dev": full(dev),
+        "definitions": definitions(test),
+        "card": card(test, dev),
+    }
     stale = 0
     for name in ("README.md", "docs/results.md", "models/speech16k/MODEL_CARD.md"):
         page = ROOT / name
@@ -155,7 +205,7 @@ def main(check: bool) -> int:
             if not check:
                 page.write_text(new, encoding="utf-8")
     if not check:
-        draw(document, ROOT / "docs" / "rates.png")
+        draw(test, ROOT / "docs" / "rates.png")
     return stale if check else 0
 
 
