@@ -17,6 +17,8 @@ from matplotlib import pyplot
 
 from pcodec.train.stages import STAGES
 
+OTHERS = ("hifigan", "concealment", "entropy")
+"""Stages whose losses are others."""
 PANELS = {
     "loss: log-mel": "mel",
     "loss: mels of the waveform": "waveform",
@@ -30,7 +32,7 @@ def curves(folder: Path) -> dict[str, list[dict[str, Any]]]:
     found, before = {}, 0.0
     for stage in STAGES:
         path = folder / f"{stage}.jsonl"
-        if path.exists():
+        if path.exists() and stage not in OTHERS:
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[stage] = [{**x, "minutes": (before + x["seconds"]) / 60} for x in lines]
             before += lines[-1]["seconds"]
