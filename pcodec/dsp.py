@@ -39,7 +39,7 @@ LOW_BAND_FLOOR = 0.02
 HIGH_PASS_HZ = 50.0
 """Cut-off frequency of the high-pass filter before the encoder, Hz."""
 
-RESTORED_HZ = 20.0
+RESTORED_HZ = 35.0
 """Down to this frequency a filter after the vocoder undoes the high pass, Hz."""
 
 LOW_LEVEL_FLOOR = 1e-3
