@@ -36,18 +36,20 @@ def encode(
     codec: Codec | None = None,
     compact: bool = False,
     bit_rate: float | None = None,
+    search: int = 0,
 ) -> bytes:
     """Audio (frames,) or (frames, channels) at a rate in Hz -> a .pcx stream.
 
     model: name or folder of a model; the shipped one if None. codec: a loaded one instead.
     compact: whether to entropy-code the indices, in fewer bytes. bit_rate: average bit/s for
-    speech, reached by choosing likelier indices; implies ``compact``. PcodecError if the model has
-    no entropy model or not this bit rate.
+    speech, reached by choosing likelier indices; implies ``compact``. search: iterations of a
+    search for better indices, with torch. PcodecError if the model has no entropy model or not this
+    bit rate, or if torch is missing.
     """
     mono = clean(wav)
     out = io.BytesIO()
     chosen = _one_of(model, codec) or load(model)
-    encode_stream(chosen, [mono], rate, out, compact=compact, bit_rate=bit_rate)
+    encode_stream(chosen, [mono], rate, out, compact=compact, bit_rate=bit_rate, search=search)
     return out.getvalue()
 
 

@@ -74,6 +74,13 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
     type=KilobitsPerSecond(),
     help="Average bit rate for speech in kbit/s, below that of --compact, at some loss of quality.",
 )
+@click.option(
+    "--search",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Better sound in the same bytes: decode N times while encoding, to find better indices. 8"
+    " take about as long as the audio on one core. Needs torch.",
+)
 @click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
 @click.option(
     "--block",
@@ -110,6 +117,7 @@ def encode(
     rate: int | None,
     compact: bool,
     bitrate: float | None,
+    search: int | None,
     live: bool,
     block: int | None,
     channel: int | None,
@@ -148,8 +156,12 @@ def encode(
     from pcodec.codec import Codec, checked_rate
     from pcodec.pcx.compact import load as load_entropy
     from pcodec.pcx.compact import strength_for
-    from pcodec.pcx.transcode import encode_stream
+    from pcodec.pcx.transcode import encode_stream, load_search
 
+    if search and live:
+        raise click.UsageError("--search looks seconds ahead, so it is not for --live")
+    if search:
+        load_search()  # fails before the work if torch is missing
     codec = Codec(chosen, device=device, threads=1 if jobs.parallel else threads)
     if bitrate is not None:
         strength_for(chosen, bitrate)  # fails before the work if the model cannot
@@ -194,6 +206,7 @@ def encode(
                     tags=tags,
                     compact=compact,
                     bit_rate=bitrate,
+                    search=search or 0,
                 )
         if remove:
             check_written(target, writer)

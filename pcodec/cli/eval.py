@@ -78,8 +78,9 @@ def _cell(score: dict[str, Any]) -> str:
     "--codec", "specs", multiple=True, metavar="SPEC",
     help="Codec to measure (repeatable): pcodec, pcodec-hifigan, pcodec-compact, pcodec-5, opus-8, "
     "speex-7.75, amrwb-8.85, codec2-3.2, lc3-16 (the number is kbit/s), original; 'all' for all of "
-    "them; 'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two command lines on 16 kHz WAV files; "
-    "'NAME=python:MODULE:FUNCTION'; 'NAME=model:DIR' for another model.  [default: pcodec]",
+    "them; pcodec-search-8 for 8 iterations; 'NAME=ENC {in} {bits} ;; DEC {bits} {out}' for two "
+    "command lines on 16 kHz WAV files; 'NAME=python:MODULE:FUNCTION'; 'NAME=model:DIR' for "
+    "another model.  [default: pcodec]",
 )  # fmt: skip
 @click.option(
     "--metrics", default=",".join(m.name for m in METRICS.values() if m.default),

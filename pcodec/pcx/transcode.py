@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pcodec.audio.pcm import Samples
 from pcodec.audio.resample import Resampler, resampled_length
 from pcodec.audio.tags import known_tags
 from pcodec.codec import Codec, checked_rate
-from pcodec.errors import FormatError, ModelMismatchError
+from pcodec.errors import FormatError, ModelMismatchError, needs_extra
 from pcodec.models import Model
 from pcodec.pcx.blocks import Piece
 from pcodec.pcx.chain import Chain, Fault, Rest
@@ -28,6 +28,9 @@ from pcodec.pcx.writer import Writer
 from pcodec.runtime.entropy import EntropyModel
 from pcodec.runtime.state import Array
 from pcodec.streams import CHUNK_COLUMNS, LatentStream, StreamDecoder, StreamEncoder
+
+if TYPE_CHECKING:
+    from pcodec.search import SearchStream
 
 BLOCK_COLUMNS, COMPACT_BLOCK_COLUMNS = 32, 64
 """Default columns per block. A block of type C starts without context for its probabilities, so
@@ -52,13 +55,15 @@ def encode_stream(
     compact: bool = False,
     bit_rate: float | None = None,
     strength: float = 0.0,
+    search: int = 0,
 ) -> Writer:
     """Encodes mono blocks (n,) at a source rate into a .pcx stream, as they arrive.
 
     block_columns: columns per block; None for the default. tags: such as the title. compact:
     whether to entropy-code the indices. bit_rate: average bit/s for speech, reached by choosing
     likelier indices; implies ``compact``. strength: the same as a weight of bits, see
-    `EntropyModel.choose`. PcodecError if the model has no entropy model or not this bit rate.
+    `EntropyModel.choose`. search: iterations of a search for better indices, see `pcodec.search`.
+    PcodecError if the model has no entropy model or not this bit rate, or if torch is missing.
     """
     if bit_rate is not None:
         compact, strength = True, strength_for(codec.model, bit_rate)
@@ -75,19 +80,37 @@ def encode_stream(
     if tags:
         writer.tag(tags)
     chooses = entropy is not None and strength > 0
-    with LatentStream(codec) if chooses else codec.stream_encoder() as encoder:
+    with _encoder(codec, chooses, search) as encoder:
         columns = _columns(encoder, resampler, blocks)
+        quantizer = codec.encoder.quantizer
         if entropy is not None and chooses:
-            distances = codec.encoder.quantizer.distances
-            columns = _chosen(columns, header.block_columns, entropy, distances, strength)
+            columns = _chosen(columns, header.block_columns, entropy, quantizer.distances, strength)
+        elif search:
+            columns = (quantizer.indices(part) for part in columns if len(part))
         for part in columns:
             writer.write(part)
     writer.finish(resampler.given, {"source_frames": resampler.taken})
     return writer
 
 
+def _encoder(codec: Codec, chooses: bool, search: int) -> StreamEncoder | SearchStream:
+    """An encoder of a stream; it gives latents if indices are chosen later, or searched for."""
+    if search:
+        return load_search()(codec, search)
+    return LatentStream(codec) if chooses else codec.stream_encoder()
+
+
+def load_search() -> type[SearchStream]:
+    """`SearchStream`; PcodecError if what it needs is not installed."""
+    try:
+        from pcodec.search import SearchStream
+    except ModuleNotFoundError as error:
+        raise needs_extra("a search", "train", error) from error
+    return SearchStream
+
+
 def _columns(
-    encoder: StreamEncoder, resampler: Resampler, blocks: Iterable[Samples]
+    encoder: StreamEncoder | SearchStream, resampler: Resampler, blocks: Iterable[Samples]
 ) -> Iterator[Array]:
     """The columns that an encoder makes of mono blocks at a source rate, as they arrive."""
     for block in blocks:

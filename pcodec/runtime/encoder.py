@@ -54,6 +54,4 @@ class Encoder:
 
     def indices(self, spectra: Array, state: State) -> Array:
         """Whole columns of spectra (B, frames, bins) -> (B, columns, rows), uint16."""
-        latents = self.latents(spectra, state)
-        nearest = self.quantizer.nearest(latents.reshape(-1, self.config.latent_dim))
-        return nearest.reshape(latents.shape[:-1])
+        return self.quantizer.indices(self.latents(spectra, state))

@@ -51,6 +51,11 @@ class Quantizer:
         ]
         return np.concatenate(found).astype(np.uint16)
 
+    def indices(self, latents: Array) -> Array:
+        """Latents (..., rows, dim) -> indices of the nearest entries (..., rows), uint16."""
+        flat = latents.reshape(-1, latents.shape[-1])
+        return self.nearest(flat).reshape(latents.shape[:-1])
+
 
 def read_codebook(config: CodecConfig, folder: Path) -> Array:
     """A model's codebook (entries, dim), float32; PcodecError if it has none of that shape."""

@@ -17,16 +17,21 @@ def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None =
     """This codec.
 
     vocoder: None for the first one of the model. name: shown in tables. rate: None for packed
-    indices, "compact" to entropy-code the same indices, or a bit rate in kbit/s.
+    indices, "compact" to entropy-code the same indices, a bit rate in kbit/s, or "search-N" to
+    search for indices in N iterations.
     """
-    bit_rate = None
+    bit_rate, search = None, 0
+    compact = rate is not None
     if rate not in (None, "compact"):
+        word, _, iterations = rate.partition("-")
         try:
-            bit_rate = 1000 * float(rate)
+            if word == "search":
+                compact, search = False, int(iterations)
+            else:
+                bit_rate = 1000 * float(rate)
         except ValueError:
-            raise PcodecError(
-                f"no codec {name!r}; use pcodec-compact or, for 5 kbit/s, pcodec-5"
-            ) from None
+            text = "use pcodec-compact, for 5 kbit/s pcodec-5, or pcodec-search-8"
+            raise PcodecError(f"no codec {name!r}; {text}") from None
     chosen = models.find(model)
     if vocoder is None:
         vocoder = next(iter(chosen.vocoders), "spectral")
@@ -37,13 +42,15 @@ def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None =
 
     from pcodec.codec import Codec
     from pcodec.pcx.compact import load, strength_for
-    from pcodec.pcx.transcode import PcxReader, encode_stream
+    from pcodec.pcx.transcode import PcxReader, encode_stream, load_search
 
     codec = Codec(chosen, vocoder, threads=1)
     if bit_rate is not None:
         strength_for(chosen, bit_rate)
-    elif rate is not None:
+    elif compact:
         load(chosen)
+    if search:
+        load_search()
     here = Path(__file__).parents[2]
     code = [p for part in (".", "audio", "pcx", "runtime") for p in (here / part).glob("*.py")]
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
@@ -53,7 +60,7 @@ def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None =
         def encode() -> tuple[bytes, int]:
             file = io.BytesIO()
             writer = encode_stream(
-                codec, [samples], RATE, file, compact=rate is not None, bit_rate=bit_rate
+                codec, [samples], RATE, file, compact=compact, bit_rate=bit_rate, search=search
             )
             return file.getvalue(), writer.payload_bytes
 
