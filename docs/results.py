@@ -15,9 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pcodec.eval.evaluate import interval
+from pcodec.eval.evaluate import mean_score
 from pcodec.eval.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -46,8 +44,7 @@ def without(document: dict[str, Any], speakers: tuple[str, ...]) -> dict[str, An
         scores = {}
         for metric in codec["scores"]:
             values = [x for c in own if (x := c["scores"][metric]) is not None]
-            low, high = interval(np.array(values))
-            scores[metric] = {"mean": float(np.mean(values)), "low": low, "high": high}
+            scores[metric] = mean_score(values)
         rates = {
             "kbit_s": sum(c["payload_bits"] for c in own) / seconds / 1000,
             "kbit_s_container": sum(c["container_bytes"] for c in own) * 8 / seconds / 1000,

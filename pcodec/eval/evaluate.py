@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
@@ -92,6 +92,14 @@ def interval(values: NDArray[np.float64], resamples: int = 10000) -> tuple[float
     ]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
+
+
+def mean_score(values: Sequence[float]) -> dict[str, Any]:
+    """The entry of a metric in the document: mean, its interval, number of files; {} of none."""
+    if not values:
+        return {}
+    low, high = interval(np.array(values))
+    return {"mean": float(np.mean(values)), "low": low, "high": high, "files": len(values)}
 
 
 class Cache:
@@ -397,12 +405,9 @@ class Evaluation:
         }
         means = {}
         for metric in self.metrics:
-            values = np.array([v for i in own if (v := scores[name, i][metric]) is not None])
-            if len(values):
-                low, high = interval(values)
-                means[metric] = {
-                    "mean": float(values.mean()), "low": low, "high": high, "files": len(values)
-                }  # fmt: skip
+            values = [v for i in own if (v := scores[name, i][metric]) is not None]
+            if mean := mean_score(values):
+                means[metric] = mean
         streams = [c["stream"] for c in own.values() if c["stream"]]
         return {
             "name": name,

@@ -23,8 +23,8 @@ from pcodec.audio.clips import find_clips
 from pcodec.audio.pcm import Samples
 from pcodec.audio.reader import Reader, read
 from pcodec.cores import cores
-from pcodec.dsp import HIGH_PASS_HZ
 from pcodec.errors import AudioError
+from pcodec.runtime.biquad import high_pass
 
 MAX_WORKERS = 16
 """Most processes that make batches for a GPU; a CPU needs only one."""
@@ -32,17 +32,13 @@ GRACE_SECONDS = 10
 """Seconds from SIGTERM to the end of these processes."""
 
 
-@lru_cache
-def _high_pass(length: int, rate: int) -> NDArray[np.complex128]:
-    s = 1j * np.fft.rfftfreq(length, 1 / rate) / HIGH_PASS_HZ
-    response: NDArray[np.complex128] = s**2 / (s**2 + 2**0.5 * s + 1)
-    return response
+_high_pass = lru_cache(high_pass)
 
 
 def high_passed(samples: Samples, rate: int) -> Samples:
-    """Samples (n,) through the encoder's high-pass filter, applied by FFT as a circular one."""
-    spectrum = np.fft.rfft(samples) * _high_pass(len(samples), rate)
-    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+    """Samples (n,) through the encoder's high-pass filter, as a stream that begins with them."""
+    filtered = _high_pass(rate)(samples[None].astype(np.float64), {}, last=True)[0]
+    return filtered[: len(samples)].astype(np.float32)
 
 
 def seconds_of(path: Path) -> float:
