@@ -43,9 +43,11 @@ def encode(
     model: name or folder of a model; the shipped one if None. codec: a loaded one instead.
     compact: whether to entropy-code the indices, in fewer bytes. bit_rate: average bit/s for
     speech, reached by choosing likelier indices; implies ``compact``. search: iterations of a
-    search for better indices, with torch. PcodecError if the model has no entropy model or not this
-    bit rate, or if torch is missing.
+    search for better indices, with torch; 0 for none. PcodecError if the model has no entropy
+    model or not this bit rate, or if torch is missing.
     """
+    if search < 0:
+        raise ValueError(f"search={search}: a number of iterations")
     mono = clean(wav)
     out = io.BytesIO()
     chosen = _one_of(model, codec) or load(model)

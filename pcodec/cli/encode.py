@@ -76,10 +76,10 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
 )
 @click.option(
     "--search",
-    type=click.IntRange(1, 1000),
+    type=click.IntRange(1, 100),
     metavar="N",
-    help="Better sound in the same bytes: decode N times while encoding, to find better indices. 8"
-    " take about as long as the audio on one core. Needs torch.",
+    help="Better sound at the same bit rate: decode N times while encoding, to find better indices."
+    " 8 take about as long as the audio on one core. Needs torch (the extra [train]).",
 )
 @click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
 @click.option(
@@ -147,6 +147,8 @@ def encode(
         raise click.UsageError("--raw needs --rate")
     if not raw and (rate or raw_format):
         raise click.UsageError("--rate and --format are for --raw; an audio file states its own")
+    if search and live:
+        raise click.UsageError("--search looks seconds ahead, so it is not for --live")
     is_input = is_raw if raw else is_audio
     jobs = find_jobs(paths, output, output_dir, recursive, ".pcx", is_input, is_pcx, resume)
     check_streams(jobs, as_json, remove)
@@ -158,11 +160,13 @@ def encode(
     from pcodec.pcx.compact import strength_for
     from pcodec.pcx.transcode import encode_stream, load_search
 
-    if search and live:
-        raise click.UsageError("--search looks seconds ahead, so it is not for --live")
-    if search:
-        load_search()  # fails before the work if torch is missing
     codec = Codec(chosen, device=device, threads=1 if jobs.parallel else threads)
+    if search:
+        load_search(chosen)  # fails before the work if it cannot
+
+        import torch
+
+        torch.set_num_threads(codec.processor.threads)
     if bitrate is not None:
         strength_for(chosen, bitrate)  # fails before the work if the model cannot
     elif compact:
@@ -190,6 +194,8 @@ def encode(
 
                 def blocks() -> Iterator[audio.Samples]:
                     size = audio.BLOCK_SECONDS if source.is_file() and not live else 512 / 16000
+                    if search:  # so that the progress is seen, and can be interrupted
+                        size = min(size, 1.0)
                     with named(source):  # errors name the input here, although the output is open
                         for block in reader.blocks(size):
                             yield block

@@ -109,8 +109,11 @@ class Excitation(FrameNetwork):
         """
         return self.outputs(normal).float()
 
-    def pitch(self, logits: Tensor) -> Pitch:
-        """The track by `logits`. It has no memory: each frame has its own phase."""
+    def pitch(self, logits: Tensor, first: int = 0) -> Pitch:
+        """The track by `logits`. It has no memory: each frame has its own phase.
+
+        first: index of the first frame, in the middle of a recording.
+        """
         batch, frames, _ = logits.shape
         voiced = logits[..., 0] > 0
         scores = logits[..., 1 : 1 + PITCH_BINS]
@@ -122,7 +125,7 @@ class Excitation(FrameNetwork):
         pulses, constant = logits[..., 1 + PITCH_BINS :].unflatten(-1, (2, 2)).unbind(-2)
         phase = torch.atan2(pulses[..., 1], pulses[..., 0])
         polarity = torch.atan2(constant[..., 1], constant[..., 0])
-        frame = torch.arange(frames, device=logits.device).expand(batch, -1)
+        frame = first + torch.arange(frames, device=logits.device).expand(batch, -1)
         return Pitch(frequency, phase, polarity, voiced, frame)
 
     def forward(self, pitch: Pitch) -> tuple[tuple[Tensor, Tensor], Tensor]:

@@ -137,15 +137,17 @@ class SpectralVocoder(nn.Module):
         sign = self.excitation.sign[1 : 1 + self.low_bins]
         return cosine * sign, sine * sign
 
-    def spectrum(self, mel: Tensor, low: Tensor, pitch: Pitch | None = None) -> Spectrum:
+    def spectrum(
+        self, mel: Tensor, low: Tensor, pitch: Pitch | None = None, first: int = 0
+    ) -> Spectrum:
         """Log-mel (B, frames, bands) and low band (B, frames, 2 * bins) -> spectrum of the frames.
 
-        pitch: replaces the predicted pitch in training.
+        pitch: replaces the predicted pitch in training. first: index of the first frame.
         """
         normal = seen(mel, low)
         x = self.norm(self.embed(normal))
         if pitch is None:
-            pitch = self.excitation.pitch(self.excitation.logits(normal))
+            pitch = self.excitation.pitch(self.excitation.logits(normal), first)
         source, level = self.excitation(pitch)
         x = x + self.embed_pitch(pitch.features())
         for block in self.blocks:
@@ -171,6 +173,9 @@ class SpectralVocoder(nn.Module):
         samples: Tensor = self.inverse_stft(spectrum.complex())
         return samples
 
-    def forward(self, mel: Tensor, low: Tensor) -> Tensor:
-        """Log-mel (B, frames, bands) and low band -> samples (B, n), not clipped."""
-        return self.synthesize(self.consistency(self.spectrum(mel, low)))
+    def forward(self, mel: Tensor, low: Tensor, first: int = 0) -> Tensor:
+        """Log-mel (B, frames, bands) and low band -> samples (B, n), not clipped.
+
+        first: index of the first frame, in the middle of a recording.
+        """
+        return self.synthesize(self.consistency(self.spectrum(mel, low, first=first)))

@@ -14,7 +14,7 @@ from pcodec.audio.pcm import Samples
 from pcodec.audio.resample import Resampler, resampled_length
 from pcodec.audio.tags import known_tags
 from pcodec.codec import Codec, checked_rate
-from pcodec.errors import FormatError, ModelMismatchError, needs_extra
+from pcodec.errors import FormatError, ModelMismatchError, PcodecError, needs_extra
 from pcodec.models import Model
 from pcodec.pcx.blocks import Piece
 from pcodec.pcx.chain import Chain, Fault, Rest
@@ -62,8 +62,9 @@ def encode_stream(
     block_columns: columns per block; None for the default. tags: such as the title. compact:
     whether to entropy-code the indices. bit_rate: average bit/s for speech, reached by choosing
     likelier indices; implies ``compact``. strength: the same as a weight of bits, see
-    `EntropyModel.choose`. search: iterations of a search for better indices, see `pcodec.search`.
-    PcodecError if the model has no entropy model or not this bit rate, or if torch is missing.
+    `EntropyModel.choose`. search: iterations of a search for better indices, see `pcodec.search`;
+    0 for none. PcodecError if the model has no entropy model or not this bit rate, or if torch is
+    missing.
     """
     if bit_rate is not None:
         compact, strength = True, strength_for(codec.model, bit_rate)
@@ -86,7 +87,7 @@ def encode_stream(
         if entropy is not None and chooses:
             columns = _chosen(columns, header.block_columns, entropy, quantizer.distances, strength)
         elif search:
-            columns = (quantizer.indices(part) for part in columns if len(part))
+            columns = map(quantizer.indices, columns)
         for part in columns:
             writer.write(part)
     writer.finish(resampler.given, {"source_frames": resampler.taken})
@@ -96,12 +97,14 @@ def encode_stream(
 def _encoder(codec: Codec, chooses: bool, search: int) -> StreamEncoder | SearchStream:
     """An encoder of a stream; it gives latents if indices are chosen later, or searched for."""
     if search:
-        return load_search()(codec, search)
+        return load_search(codec.model)(codec, search)
     return LatentStream(codec) if chooses else codec.stream_encoder()
 
 
-def load_search() -> type[SearchStream]:
-    """`SearchStream`; PcodecError if what it needs is not installed."""
+def load_search(model: Model) -> type[SearchStream]:
+    """`SearchStream`; PcodecError if what it needs is not installed, or not in the model."""
+    if "spectral" not in model.vocoders:
+        raise PcodecError(f"model {model.name} has no spectral vocoder to search with")
     try:
         from pcodec.search import SearchStream
     except ModuleNotFoundError as error:

@@ -49,7 +49,7 @@ class Quantizer:
         found = [
             self.search(latents=latents[i : i + step])[0] for i in range(0, len(latents), step)
         ]
-        return np.concatenate(found).astype(np.uint16)
+        return np.concatenate([np.zeros(0, np.uint16), *found]).astype(np.uint16)
 
     def indices(self, latents: Array) -> Array:
         """Latents (..., rows, dim) -> indices of the nearest entries (..., rows), uint16."""

@@ -37,8 +37,7 @@ _high_pass = lru_cache(high_pass)
 
 def high_passed(samples: Samples, rate: int) -> Samples:
     """Samples (n,) through the encoder's high-pass filter, as a stream that begins with them."""
-    filtered = _high_pass(rate)(samples[None].astype(np.float64), {}, last=True)[0]
-    return filtered[: len(samples)].astype(np.float32)
+    return _high_pass(rate)(samples[None].astype(np.float64), {}, last=True)[0].astype(np.float32)
 
 
 def seconds_of(path: Path) -> float:

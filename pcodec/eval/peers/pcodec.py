@@ -27,6 +27,8 @@ def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None =
         try:
             if word == "search":
                 compact, search = False, int(iterations)
+                if search < 1:
+                    raise ValueError(iterations)
             else:
                 bit_rate = 1000 * float(rate)
         except ValueError:
@@ -50,11 +52,16 @@ def pcodec(vocoder: str | None, model: str | None, name: str, rate: str | None =
     elif compact:
         load(chosen)
     if search:
-        load_search()
+        load_search(chosen)
     here = Path(__file__).parents[2]
     code = [p for part in (".", "audio", "pcx", "runtime") for p in (here / part).glob("*.py")]
     files = [*sorted(code), *sorted(chosen.folder.glob("*.safetensors"))]
     identity = digest(files) + onnxruntime.__version__
+    if search:
+        import torch
+
+        parts = [here / "train" / "losses.py", here / "train" / "precision.py"]
+        identity += digest([*sorted((here / "networks").glob("*.py")), *parts]) + torch.__version__
 
     def run(samples: Samples) -> PeerResult:
         def encode() -> tuple[bytes, int]:
