@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py AUDIO
 
-Takes 60 s of AUDIO (repeated if it is shorter). Times are the best of five, as shares of
-real time. Writes a markdown table.
+Takes 60 s of AUDIO (repeated if it is shorter). Times are the best of five, but one with
+--search, as shares of real time. Writes a markdown table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import pcodec
 from pcodec.audio import Resampler, Writer, read
@@ -57,11 +58,12 @@ def main() -> None:
     clip = read(Path(sys.argv[1]), RATE)
     clip = np.resize(clip, SECONDS * RATE)
     codec = pcodec.load(threads=1)
+    torch.set_num_threads(1)
     rows: list[tuple[str, float]] = []
 
-    def encode(compact: bool = False) -> bytes:
+    def encode(compact: bool = False, search: int = 0) -> bytes:
         out = io.BytesIO()
-        encode_stream(codec, [clip], RATE, out, compact=compact)
+        encode_stream(codec, [clip], RATE, out, compact=compact, search=search)
         return out.getvalue()
 
     coded, compact = encode(), encode(compact=True)
@@ -121,6 +123,7 @@ def main() -> None:
         ("**encode, all**", best(encode)),
         ("**decode, all**", best(decode)),
         ("encode, all, `--compact`", best(lambda: encode(compact=True))),
+        ("encode, all, `--search 8`", best(lambda: encode(search=8), 1)),
         ("decode, all, of a compact file", best(lambda: decode(compact))),
     ]
     try:
