@@ -79,7 +79,7 @@ class KilobitsPerSecond(click.ParamType):  # type: ignore[type-arg,unused-ignore
     type=click.IntRange(1, 100),
     metavar="N",
     help="Better sound at the same bit rate: decode N times while encoding, to find better indices."
-    " 8 take about as long as the audio on one core. Needs torch (the extra [train]).",
+    " 8 take about 0.6 times as long as the audio, on one core. Needs torch (the extra [train]).",
 )
 @click.option("--live", is_flag=True, help="Pass audio on as it arrives, in blocks of 160 ms.")
 @click.option(
