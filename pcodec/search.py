@@ -130,8 +130,8 @@ class SearchStream:
             with torch.set_grad_enabled(i < self._iterations):
                 codes = self._networks.quantizer(torch.cat([known, moved], 1))
                 error = self._error(self._decode(codes.latents), target)
-            if float(error.detach()) < least:
-                best, least = moved.detach().clone(), float(error.detach())
+            if (value := float(error.detach())) < least:
+                best, least = moved.detach().clone(), value
             if i < self._iterations:
                 optimizer.zero_grad()
                 (error + COMMITMENT * codes.commitment).backward()
